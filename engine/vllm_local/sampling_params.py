@@ -1,0 +1,231 @@
+"""Every knob of sampling, its default and its bounds, once. Names and defaults are vLLM's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+from vllm_local.errors import InvalidRequestError
+
+MAX_LOGPROBS = 20
+"""Most alternatives a token's logprobs may list (OpenAI's limit)."""
+MAX_STOP_STRINGS = 16
+MAX_STOP_STRING_LENGTH = 1024
+"""Characters; the detokeniser holds back as many, so a request must not make it large."""
+MAX_CHOICES = 128
+"""Most answers (`n`) that one request may ask for."""
+
+
+class RequestOutputKind(Enum):
+    """What each output of a running request carries."""
+
+    CUMULATIVE = 0
+    """All text and tokens so far."""
+    DELTA = 1
+    """What is new since the last output."""
+    FINAL_ONLY = 2
+    """Nothing until the request ends, then everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How the answer to one request is sampled.
+
+    Attributes:
+        n: Answers to sample for the prompt, which they share.
+        presence_penalty: Taken from the logit of every token already in the answer, in [-2, 2].
+        frequency_penalty: The same, times the token's count in the answer, in [-2, 2].
+        repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt or answer; > 0.
+        temperature: 0 is greedy; otherwise logits are divided by it; in [0, 2].
+        top_p: Keep the fewest tokens whose probabilities add up to it, in (0, 1].
+        top_k: Keep that many tokens; 0 or -1 keeps all.
+        min_p: Drop tokens less probable than it times the most probable one, in [0, 1].
+        seed: Makes the draws repeatable; None draws a fresh one.
+        stop: Strings that end the answer; they are not part of it.
+        stop_token_ids: Tokens that end the answer besides the model's own; they are not part of its text.
+        include_stop_str_in_output: Keep the stop string at the end of the text.
+        ignore_eos: Go on after the model's end token.
+        max_tokens: Most tokens of an answer; None takes the room that the context leaves.
+        min_tokens: No end token and no stop string before so many tokens.
+        logprobs: Report log-probabilities of each sampled token and of that many alternatives; None reports none.
+        logit_bias: Added to the logits, by token id, each in [-100, 100].
+        allowed_token_ids: When given, no other token is sampled.
+        skip_special_tokens: Leave special tokens out of the text.
+        output_kind: What each output carries.
+        structured_outputs: A constraint as plain data; not supported in this version.
+    """
+
+    n: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: str | Sequence[str] = ()
+    stop_token_ids: Sequence[int] = ()
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: Sequence[int] | None = None
+    skip_special_tokens: bool = True
+    output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
+    structured_outputs: Any = None
+
+    def __post_init__(self) -> None:
+        """Brings the fields to one form and checks them.
+
+        Raises:
+            InvalidRequestError: A value is of the wrong type or outside its bounds.
+        """
+        object.__setattr__(self, "stop", _as_strings(self.stop))
+        object.__setattr__(self, "stop_token_ids", _as_token_ids("stop_token_ids", self.stop_token_ids))
+        if self.allowed_token_ids is not None:
+            object.__setattr__(self, "allowed_token_ids", _as_token_ids("allowed_token_ids", self.allowed_token_ids))
+        object.__setattr__(self, "logit_bias", _as_logit_bias(self.logit_bias))
+        object.__setattr__(self, "top_k", 0 if self.top_k == -1 else self.top_k)
+        _check_bounds(self)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is always taken."""
+        return self.temperature == 0.0
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The stop strings in their one form."""
+        return tuple(self.stop)
+
+    def validate_for(self, vocab_size: int, max_model_len: int) -> None:
+        """Checks what depends on the model.
+
+        Args:
+            vocab_size: Number of token ids.
+            max_model_len: Longest prompt and answer together, in tokens.
+
+        Raises:
+            InvalidRequestError: A token id is out of range or `max_tokens` exceeds the context.
+        """
+        named = {
+            "logit_bias": tuple(self.logit_bias),
+            "stop_token_ids": tuple(self.stop_token_ids),
+            "allowed_token_ids": tuple(self.allowed_token_ids or ()),
+        }
+        for name, token_ids in named.items():
+            outside = [token_id for token_id in token_ids if token_id >= vocab_size]
+            if outside:
+                message = f"{name} holds token id {outside[0]}, but the model's vocabulary ends at {vocab_size - 1}."
+                raise InvalidRequestError(message, parameter=name)
+        if self.max_tokens is not None and self.max_tokens > max_model_len:
+            message = (
+                f"max_tokens={self.max_tokens} cannot be greater than max_model_len={max_model_len}. "
+                "Please request fewer output tokens."
+            )
+            raise InvalidRequestError(message, parameter="max_tokens")
+
+
+_INTEGERS = ("n", "top_k", "min_tokens")
+_OPTIONAL_INTEGERS = ("seed", "max_tokens", "logprobs")
+_NUMBERS = (
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "temperature",
+    "top_p",
+    "min_p",
+)
+_BOUNDS: tuple[tuple[str, float, float, str], ...] = (
+    ("n", 1, MAX_CHOICES, f"must be between 1 and {MAX_CHOICES}"),
+    ("presence_penalty", -2, 2, "must be in [-2, 2]"),
+    ("frequency_penalty", -2, 2, "must be in [-2, 2]"),
+    ("temperature", 0, 2, "must be in [0, 2]"),
+    ("min_p", 0, 1, "must be in [0, 1]"),
+    ("top_k", 0, math.inf, "must be 0 or -1 (all tokens) or at least 1"),
+    ("min_tokens", 0, math.inf, "must be at least 0"),
+    ("max_tokens", 1, math.inf, "must be at least 1"),
+    ("logprobs", 0, MAX_LOGPROBS, f"must be between 0 and {MAX_LOGPROBS}"),
+    ("seed", -(2**63), 2**63 - 1, "must fit in 64 bits"),
+)
+
+
+def _check_bounds(params: SamplingParams) -> None:
+    for name in (*_INTEGERS, *_OPTIONAL_INTEGERS, *_NUMBERS):
+        _check_type(name, getattr(params, name))
+    if params.temperature < 0:
+        _refuse("temperature", "must be non-negative", params.temperature)
+    for name, low, high, rule in _BOUNDS:
+        value = getattr(params, name)
+        if value is not None and not low <= value <= high:
+            _refuse(name, rule, value)
+    if not 0 < params.top_p <= 1:
+        _refuse("top_p", "must be in (0, 1]", params.top_p)
+    if not 0 < params.repetition_penalty < math.inf:
+        _refuse("repetition_penalty", "must be greater than 0", params.repetition_penalty)
+    if params.max_tokens is not None and params.min_tokens > params.max_tokens:
+        _refuse("min_tokens", f"must not exceed max_tokens={params.max_tokens}", params.min_tokens)
+    if params.n > 1 and params.is_greedy:
+        _refuse("n", "must be 1 when using greedy sampling (temperature 0)", params.n)
+    if params.structured_outputs is not None:
+        message = "structured_outputs is not supported in this version; ask for JSON in the prompt instead."
+        raise InvalidRequestError(message, parameter="structured_outputs")
+
+
+def _check_type(name: str, value: object) -> None:
+    if value is None and name in _OPTIONAL_INTEGERS:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _refuse(name, "must be a number", value)
+    elif name not in _NUMBERS and not isinstance(value, int):
+        _refuse(name, "must be an integer", value)
+    elif not math.isfinite(value):
+        _refuse(name, "must be finite", value)
+
+
+def _refuse(name: str, rule: str, value: object) -> None:
+    raise InvalidRequestError(f"{name} {rule}, got {value!r}.", parameter=name)
+
+
+def _as_strings(stop: object) -> tuple[str, ...]:
+    items: Sequence[object] = (stop,) if isinstance(stop, str) else stop if isinstance(stop, Sequence) else ()
+    strings = tuple(item for item in items if isinstance(item, str))
+    if len(strings) != len(items) or not (stop is None or isinstance(stop, (str, Sequence))):
+        _refuse("stop", "must be a string or a list of strings", stop)
+    if "" in strings:
+        _refuse("stop", "must not hold an empty string", stop)
+    if len(strings) > MAX_STOP_STRINGS or any(len(item) > MAX_STOP_STRING_LENGTH for item in strings):
+        rule = f"takes at most {MAX_STOP_STRINGS} strings of at most {MAX_STOP_STRING_LENGTH} characters"
+        raise InvalidRequestError(f"stop {rule}, got {len(strings)}.", parameter="stop")
+    return strings
+
+
+def _as_token_ids(name: str, token_ids: Sequence[int] | None) -> tuple[int, ...]:
+    values = tuple(token_ids or ())
+    if any(isinstance(item, bool) or not isinstance(item, int) or item < 0 for item in values):
+        _refuse(name, "must be a list of token ids, integers from 0", token_ids)
+    if name == "allowed_token_ids" and not values:
+        _refuse(name, "must not be empty", token_ids)
+    return values
+
+
+def _as_logit_bias(logit_bias: Mapping[Any, float] | None) -> dict[int, float]:
+    try:
+        biases = {int(token_id): float(bias) for token_id, bias in (logit_bias or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        message = f"logit_bias must map token ids to numbers, got {logit_bias!r}."
+        raise InvalidRequestError(message, parameter="logit_bias") from error
+    for token_id, bias in biases.items():
+        if token_id < 0 or not -100 <= bias <= 100:
+            _refuse("logit_bias", "must map token ids from 0 to numbers in [-100, 100]", {token_id: bias})
+    return biases
+
+
+SAMPLING_PARAM_NAMES: tuple[str, ...] = tuple(item.name for item in fields(SamplingParams))
+"""Every field's name, for callers that tell a sampling parameter from their own."""
