@@ -36,7 +36,7 @@ __all__ = [
 _LAZY = {"LLM": "vllm_local.llm", "AsyncLLM": "vllm_local.async_llm"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module protocol's own signature
+def __getattr__(name: str) -> Any:
     """Imports what needs torch on first use."""
     if name not in _LAZY:
         message = f"module {__name__!r} has no attribute {name!r}"
