@@ -62,18 +62,19 @@ clean: ## Remove environments, builds and caches
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else f"This needs Python 3.10 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $* || { rm -rf $*; exit 1; }
 
-# $(1): extras. torch goes first and alone if it has an index of its own.
+# torch goes first and alone if it has an index of its own.
 define install
 	$(if $(TORCH_INDEX),$(PIP) install --index-url $(TORCH_INDEX) -c constraints.txt torch)
-	$(PIP) install -c constraints.txt -e ".$(1)"
+	$(PIP) install -c constraints.txt -e ".$(EXTRAS)"
 endef
 
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
-	$(call install)
+	$(install)
 	@touch $@
 
+$(VENV)/.installed-dev: EXTRAS := [test,dev,train,bench]
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
-	$(call install,[test,dev,train,bench])
+	$(install)
 	@touch $(VENV)/.installed $@
 
 # What "newest" means changes daily, so this one upgrades whenever a day has passed.

@@ -1,0 +1,179 @@
+"""Who may import whom. The table is docs/design.md's, word for word."""
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import langchain_vllm_local
+import vllm_local
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"vllm_local": ROOT / "engine" / "vllm_local", "langchain_vllm_local": ROOT / "langchain_vllm_local"}
+
+# ► means: may import anything to its right.
+LAYERS = """
+langchain_vllm_local    ► vllm_local, async_llm, llm, chat
+vllm_local              ► async_llm, llm
+server                  ► async_llm, chat
+async_llm, llm          ► llm_engine, chat, tokenizer, starter
+llm_engine              ► worker, sampling, structured_output, core, tokenizer
+worker                  ► models ► layers ► kernels
+worker                  ► sampling ► kernels
+chat, structured_output ► tokenizer
+"""
+BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"]
+
+TORCH_FREE = ["langchain_vllm_local", "vllm_local", "chat", "core", *BOTTOM]
+
+
+class Import(NamedTuple):
+    """One imported module, and where."""
+
+    unit: str  # the importing layer
+    module: str  # dotted, absolute
+    where: str  # file:line
+
+
+def parse_layers() -> dict[str, set[str]]:
+    """What each layer may import, the bottom aside."""
+    allowed: dict[str, set[str]] = {name: set() for name in BOTTOM}
+    for line in LAYERS.strip().splitlines():
+        cells = [[name.strip() for name in cell.split(",")] for cell in line.split("►")]
+        for i, cell in enumerate(cells):
+            for name in cell:
+                allowed.setdefault(name, set()).update(*cells[i + 1 :])
+    return allowed
+
+
+def unit_of(module: str) -> str:
+    """The layer of a module of ours: `vllm_local.core.scheduler` is in `core`."""
+    package, _, rest = module.partition(".")
+    if package == "langchain_vllm_local" or not rest or rest == "__main__":
+        return package
+    return rest.partition(".")[0]
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every module of both packages, with its file."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([package, *(part for part in parts if part != "__init__")]), path
+
+
+def imports() -> Iterator[Import]:
+    """Every import statement of both packages, inside functions and TYPE_CHECKING too."""
+    modules = {module for module, _ in sources()}
+    for module, path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                deeper = [f"{node.module}.{alias.name}" for alias in node.names]
+                names = [name if name in modules else node.module for name in deeper]
+            else:
+                continue
+            for name in dict.fromkeys(names):
+                yield Import(unit_of(module), name, f"{path.relative_to(ROOT)}:{node.lineno}")
+
+
+IMPORTS = list(imports())
+OURS = [item for item in IMPORTS if item.module.partition(".")[0] in PACKAGES]
+THEIRS = [item for item in IMPORTS if item.module.partition(".")[0] not in {*PACKAGES, *sys.stdlib_module_names}]
+
+
+def test_every_module_has_a_layer():
+    strays = {unit_of(module) for module, _ in sources()} - set(parse_layers())
+    assert not strays, f"put {sorted(strays)} in LAYERS here and in docs/design.md"
+
+
+def test_imports_point_to_the_right():
+    allowed = parse_layers()
+    wrong = [
+        f"{item.where}: {item.unit} must not import {item.module}"
+        for item in OURS
+        if (target := unit_of(item.module)) != item.unit and target not in {*allowed[item.unit], *BOTTOM}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_integration_uses_public_names_only():
+    wrong = [
+        f"{item.where}: {item.module} is private"
+        for item in OURS
+        if item.unit == "langchain_vllm_local"
+        and item.module.startswith("vllm_local")
+        and any(part.startswith("_") for part in item.module.split("."))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_policy_names_no_torch():
+    wrong = [
+        f"{item.where}: {item.unit} must not import torch"
+        for item in THEIRS
+        if item.unit in TORCH_FREE and item.module.partition(".")[0] == "torch"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_policy_loads_no_torch():
+    modules = [module for module, _ in sources() if unit_of(module) in TORCH_FREE and not module.endswith("__main__")]
+    code = f"import sys, {', '.join(modules)}\nsys.exit('torch' in sys.modules and 'torch was imported')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_third_party_imports_are_declared():
+    distributions = packages_distributions()
+    wrong = [
+        f"{item.where}: {item.module} is not in pyproject.toml"
+        for item in THEIRS
+        if declared_for(item.unit).isdisjoint(
+            map(canonicalize_name, distributions.get(item.module.partition(".")[0], []))
+        )
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@functools.cache
+def declared_for(unit: str) -> set[str]:
+    """The dependencies that a layer may count on: only training needs an extra."""
+    extra = {"extra": "train" if unit == "starter" else ""}
+    requirements = map(Requirement, requires("langchain-vllm-local") or [])
+    return {canonicalize_name(item.name) for item in requirements if not item.marker or item.marker.evaluate(extra)}
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        (
+            vllm_local,
+            [
+                "LLM",
+                "AsyncLLM",
+                "CompletionOutput",
+                "EngineConfig",
+                "Logprob",
+                "RequestOutput",
+                "RequestOutputKind",
+                "SamplingParams",
+                "__version__",
+            ],
+        ),
+        (langchain_vllm_local, ["ChatVLLMLocal", "__version__"]),
+    ],
+    ids=["vllm_local", "langchain_vllm_local"],
+)
+def test_public_names(package, names):
+    assert sorted(package.__all__) == sorted(names)
+    assert all(hasattr(package, name) for name in names)
