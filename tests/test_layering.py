@@ -96,6 +96,10 @@ def test_every_module_has_a_layer():
     assert not strays, f"put {sorted(strays)} in LAYERS here and in docs/design.md"
 
 
+def test_the_design_page_draws_the_same_table():
+    assert LAYERS in (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+
+
 def test_imports_point_to_the_right():
     allowed = parse_layers()
     wrong = [

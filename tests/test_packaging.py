@@ -1,0 +1,69 @@
+"""What a user installs: the wheel and the sdist, in an empty environment outside the checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SMOKE = """
+import sys
+import langchain_vllm_local, vllm_local
+assert "torch" not in sys.modules
+assert "site-packages" in vllm_local.__file__, vllm_local.__file__
+from langchain_vllm_local import ChatVLLMLocal
+print(ChatVLLMLocal(max_tokens=4, temperature=0).invoke("Hello!").text)
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    # A clean environment: the suite's own settings and this process's paths stay out.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(repository, tmp_path_factory):
+    """A folder with the wheel and the sdist, the wheel built from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, repository, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions):
+    (path,) = distributions.glob("*.whl")
+    return path
+
+
+def test_one_wheel_serves_every_python(wheel):
+    python, abi, _platform = wheel.stem.split("-")[-3:]
+    assert (python, abi) == ("py3", "none")
+
+
+def test_the_wheel_holds_both_packages_and_the_starter_model(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
+        "langchain_vllm_local",
+        "vllm_local",
+    }
+    assert {"langchain_vllm_local/py.typed", "vllm_local/py.typed"} <= set(names)
+    model = {name.rpartition("/")[2] for name in names if name.startswith("vllm_local/starter/model/")}
+    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= model
+
+
+@pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"])
+def test_installs_in_an_empty_environment(pattern, distributions, repository, tmp_path):
+    (distribution,) = distributions.glob(pattern)
+    run(sys.executable, "-m", "venv", "venv", cwd=tmp_path)
+    python = next(tmp_path.glob("venv/*/python*"))
+    run(python, "-m", "pip", "install", "-q", "-c", repository / "constraints.txt", distribution, cwd=tmp_path)
+    assert run(python, "-c", SMOKE, cwd=tmp_path).strip()
