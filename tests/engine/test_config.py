@@ -105,7 +105,7 @@ def test_keys_tell_arguments_apart() -> None:
 
 
 def test_secrets_stay_out_of_the_repr() -> None:
-    assert "sesame" not in repr(EngineConfig(hf_token="sesame"))  # noqa: S106 - not a password
+    assert "sesame" not in repr(EngineConfig(hf_token="sesame"))
 
 
 def test_every_argument_is_documented() -> None:

@@ -35,6 +35,6 @@ def test_context_length_error_says_what_would_fit() -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    copy = pickle.loads(pickle.dumps(ContextLengthError(600, 512)))  # noqa: S301 - our own bytes
+    copy = pickle.loads(pickle.dumps(ContextLengthError(600, 512)))
     assert (copy.num_prompt_tokens, copy.max_model_len) == (600, 512)
     assert str(copy) == str(ContextLengthError(600, 512))
