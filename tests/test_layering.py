@@ -70,6 +70,13 @@ def sources() -> Iterator[tuple[str, Path]]:
             yield ".".join([package, *(part for part in parts if part != "__init__")]), path
 
 
+def absolute(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
+    """The module that `from … import` names, dots resolved."""
+    parents = module.split(".")[: None if is_package else -1]
+    parents = parents[: len(parents) - max(node.level - 1, 0)] if node.level else []
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
 def imports() -> Iterator[Import]:
     """Every import statement of both packages, inside functions and TYPE_CHECKING too."""
     modules = {module for module, _ in sources()}
@@ -77,9 +84,10 @@ def imports() -> Iterator[Import]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                deeper = [f"{node.module}.{alias.name}" for alias in node.names]
-                names = [name if name in modules else node.module for name in deeper]
+            elif isinstance(node, ast.ImportFrom):
+                base = absolute(node, module, is_package=path.name == "__init__.py")
+                deeper = [f"{base}.{alias.name}" for alias in node.names]
+                names = [name if name in modules else base for name in deeper]
             else:
                 continue
             for name in dict.fromkeys(names):
