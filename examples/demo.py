@@ -33,7 +33,7 @@ def main() -> None:
     num_tokens = 0
     for language, sentence in SENTENCES:
         console.print(f"[dim]{language:>8}[/dim]  {sentence} [dim]→[/dim] ", end="")
-        answer = AIMessageChunk("")
+        answer = AIMessageChunk(content="")
         for chunk in chain.stream({"input_language": "English", "output_language": language, "input": sentence}):
             console.print(chunk.text, end="", style="bold green")
             answer += chunk
