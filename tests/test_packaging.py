@@ -64,6 +64,6 @@ def test_the_wheel_holds_both_packages_and_the_starter_model(wheel):
 def test_installs_in_an_empty_environment(pattern, distributions, repository, tmp_path):
     (distribution,) = distributions.glob(pattern)
     run(sys.executable, "-m", "venv", "venv", cwd=tmp_path)
-    python = next(tmp_path.glob("venv/*/python*"))
+    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     run(python, "-m", "pip", "install", "-q", "-c", repository / "constraints.txt", distribution, cwd=tmp_path)
     assert run(python, "-c", SMOKE, cwd=tmp_path).strip()
