@@ -1,0 +1,90 @@
+"""What the model runner has been told, and what it has yet to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from vllm_local.request import Request
+from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
+
+
+class RunnerView:
+    """Describes requests to a runner that keeps rows of its own, with as little as it needs to hear.
+
+    A request that the runner does not know goes out whole; of a known one only what changed. What the runner is to
+    drop is collected until the next step, whatever happens in between.
+    """
+
+    def __init__(self) -> None:
+        """Begins with a runner that knows nothing."""
+        # Tokens that the runner has heard of, by the requests that it knows.
+        self._num_sent_tokens: dict[str, int] = {}
+        self._finished_ids: list[str] = []
+        self._preempted_ids: list[str] = []
+
+    @property
+    def known_request_ids(self) -> Collection[str]:
+        """Requests that have a row in the runner."""
+        return self._num_sent_tokens.keys()
+
+    def add_new(self, step: SchedulerOutput, request: Request, block_ids: tuple[list[int], ...]) -> None:
+        """Describes a request that the runner does not know.
+
+        Args:
+            step: The step to add it to.
+            request: The request.
+            block_ids: Its whole block table, which the description may keep.
+        """
+        step.scheduled_new_requests.append(
+            NewRequestData(
+                request_id=request.request_id,
+                token_ids=request.token_ids(0, request.num_tokens),
+                num_prompt_tokens=request.num_prompt_tokens,
+                num_computed_tokens=request.num_computed_tokens,
+                block_ids=block_ids,
+                sampling_params=request.sampling_params,
+                seed=request.seed,
+                choice_index=request.choice_index,
+                eos_token_ids=request.eos_token_ids,
+            )
+        )
+        self._num_sent_tokens[request.request_id] = request.num_tokens
+
+    def add_cached(self, step: SchedulerOutput, request: Request, new_block_ids: tuple[list[int], ...]) -> None:
+        """Describes what changed for a request that the runner knows.
+
+        Args:
+            step: The step to add it to.
+            request: The request.
+            new_block_ids: Blocks appended to its block table since the last step.
+        """
+        num_tokens = request.num_tokens
+        step.scheduled_cached_requests.append(
+            CachedRequestData(
+                request_id=request.request_id,
+                new_token_ids=request.token_ids(self._num_sent_tokens[request.request_id], num_tokens),
+                new_block_ids=new_block_ids,
+                num_computed_tokens=request.num_computed_tokens,
+            )
+        )
+        self._num_sent_tokens[request.request_id] = num_tokens
+
+    def drop_preempted(self, request: Request) -> None:
+        """Remembers that the runner must drop a preempted request, which it knows."""
+        del self._num_sent_tokens[request.request_id]
+        self._preempted_ids.append(request.request_id)
+
+    def drop_finished(self, request: Request) -> None:
+        """Remembers that the runner must drop a finished request, if it knows it."""
+        if self._num_sent_tokens.pop(request.request_id, None) is not None:
+            self._finished_ids.append(request.request_id)
+
+    def hand_over_drops(self, step: SchedulerOutput) -> None:
+        """Puts into the step what the runner drops before it."""
+        step.finished_request_ids, self._finished_ids = self._finished_ids, []
+        step.preempted_request_ids, self._preempted_ids = self._preempted_ids, []
+
+    def take_back_drops(self, step: SchedulerOutput) -> None:
+        """Keeps for the next step what the runner may not have dropped in this one, which failed."""
+        self._finished_ids = list(dict.fromkeys([*step.finished_request_ids, *self._finished_ids]))
+        self._preempted_ids = list(dict.fromkeys([*step.preempted_request_ids, *self._preempted_ids]))
