@@ -1,0 +1,164 @@
+"""What the sampler has to know of the rows of a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vllm_local.sampling.candidates import TokenFilters
+from vllm_local.sampling.draw_stream import DrawStream
+from vllm_local.sampling.masks import TokenBias
+from vllm_local.sampling.penalties import PenaltyRows, TokenCounts, needs_counts
+
+if TYPE_CHECKING:
+    from vllm_local.sampling_params import SamplingParams
+    from vllm_local.step_io import NewRequestData
+
+GREEDY_TEMPERATURE = 1e-5
+"""Below it the most probable token is taken (vLLM's bound)."""
+
+
+class SamplingState:
+    """How one request samples, and what its next draw depends on.
+
+    Attributes:
+        params: Its sampling parameters.
+        draws: Its random numbers.
+        end_token_ids: Tokens that end its answer, which `min_tokens` holds back.
+        counts: Its tokens, where a penalty needs them, else None.
+    """
+
+    __slots__ = ("counts", "draws", "end_token_ids", "params")
+
+    def __init__(self, data: NewRequestData) -> None:
+        """Takes over a request at whatever point of its answer."""
+        self.params: SamplingParams = data.sampling_params
+        self.draws = DrawStream(data.seed, data.choice_index)
+        self.end_token_ids = sorted(data.eos_token_ids | set(self.params.stop_token_ids))
+        self.counts: TokenCounts | None = None
+        if needs_counts(self.params):
+            answer = data.token_ids[data.num_prompt_tokens :]
+            prompt = data.token_ids[: data.num_prompt_tokens] if self.params.repetition_penalty != 1.0 else ()
+            self.counts = TokenCounts(prompt, answer)
+
+    def append(self, token_ids: Iterable[int]) -> None:
+        """Takes note of further tokens of the answer."""
+        if self.counts is not None:
+            self.counts.append(token_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomRows:
+    """The rows that draw.
+
+    Attributes:
+        rows: Their indices among all rows [N].
+        temperature: [N, 1] float32.
+        log_min_p: [N, 1] float32, or None where no row has a min_p.
+        unfiltered: Indices among the N of those with neither top_k nor top_p.
+        filtered: Indices among the N of the others [F].
+        filters: top_k and top_p of the latter.
+    """
+
+    rows: npt.NDArray[np.int64]
+    temperature: torch.Tensor
+    log_min_p: torch.Tensor | None
+    unfiltered: npt.NDArray[np.int64]
+    filtered: npt.NDArray[np.int64]
+    filters: TokenFilters
+
+    @classmethod
+    def build(
+        cls, rows: Sequence[int], params: Sequence[SamplingParams], vocab_size: int, device: torch.device
+    ) -> RandomRows:
+        """Collects the rows that draw, given their parameters."""
+        top_k = np.array([item.top_k if item.top_k < vocab_size else 0 for item in params], dtype=np.int64)
+        top_p = np.array([item.top_p for item in params], dtype=np.float64)
+        is_filtered = (top_k > 0) | (top_p < 1)
+        temperature = [item.temperature for item in params]
+        log_min_p = [math.log(item.min_p) if item.min_p > 0 else -math.inf for item in params]
+        has_min_p = any(value > -math.inf for value in log_min_p)
+        return cls(
+            rows=np.array(rows, dtype=np.int64),
+            temperature=torch.tensor(temperature, dtype=torch.float32, device=device)[:, None],
+            log_min_p=torch.tensor(log_min_p, dtype=torch.float32, device=device)[:, None] if has_min_p else None,
+            unfiltered=np.flatnonzero(~is_filtered),
+            filtered=np.flatnonzero(is_filtered),
+            filters=TokenFilters(top_k[is_filtered], top_p[is_filtered]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingMetadata:
+    """How the R rows of a step are sampled. A row is a position of a request; one request may have several.
+
+    All but `output_positions` is fixed while the same requests are sampled, so that an instance serves many steps.
+
+    Attributes:
+        states: The rows' requests [R].
+        output_positions: Index in the answer of the token that each row samples [R] int64; written before each step.
+        greedy: Rows that take the most probable token.
+        random: Rows that draw.
+        bias: Logit biases of all rows.
+        allowed: (row, tokens) of rows that allow no others.
+        held_back: (row, min_tokens, end tokens) of rows that must reach a length first.
+        penalised: Rows with penalties.
+        logprob_rows: Rows that ask for log-probabilities [P].
+        num_top_logprobs: How many alternatives each of them lists [P].
+    """
+
+    states: tuple[SamplingState, ...]
+    output_positions: npt.NDArray[np.int64]
+    greedy: npt.NDArray[np.int64]
+    random: RandomRows
+    bias: TokenBias | None
+    allowed: tuple[tuple[int, torch.Tensor], ...]
+    held_back: tuple[tuple[int, int, torch.Tensor], ...]
+    penalised: PenaltyRows
+    logprob_rows: npt.NDArray[np.int64]
+    num_top_logprobs: npt.NDArray[np.int64]
+
+    @classmethod
+    def build(cls, states: Sequence[SamplingState], vocab_size: int, device: torch.device) -> SamplingMetadata:
+        """Collects the rows' parameters into arrays on the device that holds the logits."""
+        params = [state.params for state in states]
+        random = [row for row, item in enumerate(params) if item.temperature >= GREEDY_TEMPERATURE]
+        asking = [(row, item.logprobs) for row, item in enumerate(params) if item.logprobs is not None]
+        return cls(
+            states=tuple(states),
+            output_positions=np.zeros(len(states), dtype=np.int64),
+            greedy=np.setdiff1d(np.arange(len(states)), random),
+            random=RandomRows.build(random, [params[row] for row in random], vocab_size, device),
+            bias=TokenBias.build(params, device),
+            allowed=tuple(_allowed(params, device)),
+            held_back=tuple(_held_back(states, device)),
+            penalised=PenaltyRows.build(
+                [(row, state.params, state.counts) for row, state in enumerate(states) if state.counts is not None]
+            ),
+            logprob_rows=np.array([row for row, _ in asking], dtype=np.int64),
+            num_top_logprobs=np.array([count for _, count in asking], dtype=np.int64),
+        )
+
+    def uniforms(self) -> npt.NDArray[np.float64]:
+        """Returns the random number of each row that draws [N]."""
+        positions = self.output_positions[self.random.rows].tolist()
+        pairs = zip(self.random.rows.tolist(), positions, strict=True)
+        return np.array([self.states[row].draws.uniform(position) for row, position in pairs], dtype=np.float64)
+
+
+def _allowed(params: Sequence[SamplingParams], device: torch.device) -> Iterable[tuple[int, torch.Tensor]]:
+    for row, item in enumerate(params):
+        if item.allowed_token_ids is not None:
+            yield row, torch.tensor(sorted(set(item.allowed_token_ids)), device=device)
+
+
+def _held_back(states: Sequence[SamplingState], device: torch.device) -> Iterable[tuple[int, int, torch.Tensor]]:
+    for row, state in enumerate(states):
+        if state.params.min_tokens and state.end_token_ids:
+            yield row, state.params.min_tokens, torch.tensor(state.end_token_ids, device=device)
