@@ -174,6 +174,9 @@ class WeightPacker(Protocol):
     def pack_embedding(self, weight: torch.Tensor) -> PackedEmbedding:
         """Packs an embedding table [V, H]."""
 
+    def pack_tied_head(self, embedding: PackedEmbedding) -> PackedLinear:
+        """Returns the LM head that has the embedding's weights; it shares their memory where the layout allows."""
+
     def pack_attention(
         self,
         spec: AttentionSpec,
@@ -216,7 +219,7 @@ class AttentionKernels(Protocol):
     def allocate_kv_cache(self, config: KVCacheConfig) -> list[KVCache]:
         """Returns one cache a layer, in the order of the layers."""
 
-    def begin_step(self, metadata: AttentionMetadata) -> Step:
+    def begin_step(self, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> Step:
         """Works out what all layers of a step share. The arrays must not change before the step is over."""
 
     def rotate_and_cache(
@@ -234,9 +237,7 @@ class AttentionKernels(Protocol):
             The queries, in the layout that `attend` takes.
         """
 
-    def attend(
-        self, queries: torch.Tensor, attention: PackedAttention, step: Step, kv_cache: KVCache
-    ) -> torch.Tensor:
+    def attend(self, queries: torch.Tensor, attention: PackedAttention, step: Step, kv_cache: KVCache) -> torch.Tensor:
         """Returns every token's attention over its request's context up to itself, [T, Hq · D]."""
 
 

@@ -1,0 +1,138 @@
+"""Packed linears of the torch backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from vllm_local.errors import InvalidConfigError
+from vllm_local.kernels.interface import Activation, Split
+
+_ROWS_HINT = 16
+"""Batch size that oneDNN is told to expect; one layout serves every batch size equally fast."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLinear:
+    """Weights as rows, for `F.linear`.
+
+    Attributes:
+        weight: [out features, in features].
+        bias: [out features], or None.
+        activation: What `activated_linear` applies, or None.
+        gated: The outputs are gate and up, side by side.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    activation: Activation | None = None
+    gated: bool = False
+
+    @property
+    def in_features(self) -> int:
+        """Numbers in an input row."""
+        return self.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """Numbers in an output row."""
+        return self.weight.shape[0]
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns rows [T, in features] times the weights, plus the bias."""
+        return F.linear(rows, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class OneDnnLinear:
+    """Weights in oneDNN's blocked layout: up to ten times as fast as `F.linear` at 4 to 32 rows on the CPU.
+
+    Attributes:
+        packed: oneDNN's opaque tensor.
+        in_features: Numbers in an input row.
+        out_features: Numbers in an output row.
+        bias: [out features], or None.
+        activation: What `activated_linear` applies, or None.
+        gated: The outputs are gate and up, side by side.
+    """
+
+    packed: torch.Tensor
+    in_features: int
+    out_features: int
+    bias: torch.Tensor | None
+    activation: Activation | None = None
+    gated: bool = False
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns rows [T, in features] times the weights, plus the bias."""
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")  # noqa: SLF001
+        return result
+
+
+TorchLinear = PlainLinear | OneDnnLinear
+"""Either packed linear of this backend."""
+
+
+def make_linear(
+    weight: torch.Tensor, bias: torch.Tensor | None, *, activation: Activation | None = None, gated: bool = False
+) -> TorchLinear:
+    """Packs a weight [out features, in features] that is on its device and in its dtype already."""
+    if not _suits_onednn(weight):
+        return PlainLinear(weight, bias, activation, gated)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS_HINT)  # noqa: SLF001
+    out_features, in_features = weight.shape
+    return OneDnnLinear(packed, in_features, out_features, bias, activation, gated)
+
+
+def _suits_onednn(weight: torch.Tensor) -> bool:
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+
+
+def merge_parts(
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor] | None,
+    *,
+    split: Split,
+    rank: int,
+    world_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Cuts this rank's share out of every part and lays the parts side by side.
+
+    Returns:
+        Weight [out features, in features] and bias [out features] or None: tensors of their own, not views.
+
+    Raises:
+        InvalidConfigError: A size is not a multiple of world_size.
+    """
+    dimension = 0 if split == "output" else 1
+    weight = _joined([_share(part, dimension, rank, world_size) for part in weights], device, dtype)
+    if biases is None or (split == "input" and rank > 0):
+        return weight, None
+    ranks = (rank, world_size) if split == "output" else (0, 1)
+    return weight, _joined([_share(part, 0, *ranks) for part in biases], device, dtype)
+
+
+def _share(part: torch.Tensor, dimension: int, rank: int, world_size: int) -> torch.Tensor:
+    size = part.shape[dimension]
+    if size % world_size:
+        message = f"A weight of shape {tuple(part.shape)} cannot be split over {world_size} ranks; use fewer."
+        raise InvalidConfigError(message)
+    length = size // world_size
+    return part.narrow(dimension, rank * length, length)
+
+
+def _joined(parts: Sequence[torch.Tensor], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    # Filled part by part, so that no more than one part exists twice.
+    result = torch.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), device=device, dtype=dtype)
+    start = 0
+    for part in parts:
+        result[start : start + len(part)].copy_(part)
+        start += len(part)
+    return result

@@ -1,0 +1,1 @@
+"""What a decoder is composed of: position encodings and the decoder layer, all in terms of the kernels."""
