@@ -1,0 +1,265 @@
+"""Where conversations are answered. `EngineBackend` answers them with the engine in this process.
+
+A backend holds settings only; what is expensive lives in a registry of the process. A chat model may therefore be
+copied, pickled and forked at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import AsyncGenerator, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from langchain_vllm_local._messages import to_openai_messages
+from langchain_vllm_local._parameters import ChatParameters
+from langchain_vllm_local._results import chat_chunks, chat_result
+from langchain_vllm_local._running import loop_timer, running, thread_timer
+from vllm_local.config import EngineConfig
+from vllm_local.errors import InvalidRequestError
+from vllm_local.outputs import RequestOutput
+from vllm_local.sampling_params import RequestOutputKind
+
+if TYPE_CHECKING:
+    from vllm_local.async_llm import AsyncLLM, RequestStream
+
+ChunkGenerator = Generator[ChatGenerationChunk, None, None]
+AsyncChunkGenerator = AsyncGenerator[ChatGenerationChunk, None]
+
+
+class Backend(Protocol):
+    """What the chat model needs of a place that answers conversations."""
+
+    def generate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
+        """Answers one conversation."""
+
+    async def agenerate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
+        """Answers one conversation without blocking the event loop."""
+
+    def stream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChunkGenerator:
+        """Answers one conversation piece by piece; closing the iterator aborts the request."""
+
+    def astream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> AsyncChunkGenerator:
+        """The same without blocking the event loop."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """Returns the text's tokens, without special ones around them."""
+
+    def count_tokens(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> int:
+        """Returns the length in tokens of the prompt that the conversation becomes."""
+
+    def known_max_model_len(self) -> int | None:
+        """Returns the longest prompt and answer together, in tokens, if that is known without waiting."""
+
+    def warm_up(self) -> None:
+        """Makes everything ready for the first request."""
+
+    async def awarm_up(self) -> None:
+        """The same without blocking the event loop."""
+
+    def shutdown(self) -> None:
+        """Frees what the backend holds in this process."""
+
+
+class EngineRegistry:
+    """The engines loaded in one process, by their arguments."""
+
+    def __init__(self) -> None:
+        """Makes an empty registry."""
+        self._lock = threading.Lock()
+        self._engines: dict[str, Future[AsyncLLM]] = {}
+
+    def engine(self, config: EngineConfig) -> Future[AsyncLLM]:
+        """Returns the engine for these arguments, which is loaded by the first caller who asks.
+
+        An engine that was shut down or has died, or a load that failed, is replaced by a new one.
+        """
+        key = _registry_key(config)
+        with self._lock:
+            future = self._engines.get(key)
+            if future is None or _is_unusable(future):
+                future = self._engines[key] = Future()
+                future.set_running_or_notify_cancel()
+                # In a thread of its own, so that Ctrl-C and event loops need not wait for it, and so that a process
+                # forked from this thread finds no OpenMP threads that only existed in its parent.
+                threading.Thread(target=_load_into, args=(future, config), name="vllm-local-load", daemon=True).start()
+        return future
+
+    def loaded_engine(self, config: EngineConfig) -> AsyncLLM | None:
+        """Returns the engine for these arguments if it is loaded and well."""
+        future = self._engines.get(_registry_key(config))
+        return future.result() if future is not None and future.done() and not _is_unusable(future) else None
+
+    def close(self, config: EngineConfig | None = None) -> None:
+        """Shuts the engine of these arguments down, or all engines; waits for those that are being loaded."""
+        with self._lock:
+            keys = list(self._engines) if config is None else [_registry_key(config)]
+            futures = [self._engines.pop(key) for key in keys if key in self._engines]
+        for future in futures:
+            with contextlib.suppress(Exception):
+                future.result().close()
+
+
+def _registry_key(config: EngineConfig) -> str:
+    # The token decides who may download, not what is run; and a key should hold no secret.
+    return replace(config, hf_token=None).key()
+
+
+def _is_unusable(future: Future[AsyncLLM]) -> bool:
+    if not future.done():
+        return False
+    if future.exception() is not None:
+        return True
+    try:
+        future.result().check_health()
+    except Exception:  # noqa: BLE001 - dead or closed, whatever it says
+        return True
+    return False
+
+
+def _load_into(future: Future[AsyncLLM], config: EngineConfig) -> None:
+    try:
+        future.set_result(load_engine(config))
+    except BaseException as error:  # noqa: BLE001 - it belongs to those who wait for the engine
+        future.set_exception(error)
+
+
+def load_engine(config: EngineConfig) -> AsyncLLM:
+    """Loads a model. Torch is imported here and not before.
+
+    Args:
+        config: The engine arguments.
+
+    Raises:
+        VLLMLocalError: The model cannot be found, loaded or held.
+    """
+    from vllm_local.async_llm import AsyncLLM
+
+    return AsyncLLM(config)
+
+
+# Keyed by process id: a fork starts with an empty registry, and with no lock that some thread of its parent held.
+_REGISTRIES: dict[int, EngineRegistry] = {}
+
+
+def process_registry() -> EngineRegistry:
+    """Returns the registry of this process, which all chat models in it share."""
+    return _REGISTRIES.setdefault(os.getpid(), EngineRegistry())
+
+
+class EngineBackend:
+    """Answers conversations with the engine in this process."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Notes the engine arguments; nothing is loaded yet."""
+        self.config = config
+
+    def generate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
+        """Answers one conversation."""
+        engine = self.engine()
+        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
+        stream = _submit(engine, prompt, parameters, RequestOutputKind.FINAL_ONLY)
+        last = None
+        with running(stream, parameters.timeout, thread_timer) as request:
+            for output in stream:
+                last = output
+            return _result(request.checked(last), parameters)
+
+    async def agenerate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
+        """Answers one conversation without blocking the event loop."""
+        engine = await self.aengine()
+        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
+        stream = _submit(engine, prompt, parameters, RequestOutputKind.FINAL_ONLY)
+        last = None
+        with running(stream, parameters.timeout, loop_timer) as request:
+            async for output in stream:
+                last = output
+            return _result(request.checked(last), parameters)
+
+    def stream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChunkGenerator:
+        """Answers one conversation piece by piece; closing the iterator aborts the request."""
+        engine = self.engine()
+        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
+        stream = _submit(engine, prompt, parameters, RequestOutputKind.DELTA)
+        output = None
+        with running(stream, parameters.timeout, thread_timer) as request:
+            for output in stream:
+                yield from _chunks(request.checked_so_far(output), parameters)
+            request.checked(output)
+
+    async def astream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> AsyncChunkGenerator:
+        """The same without blocking the event loop."""
+        engine = await self.aengine()
+        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
+        stream = _submit(engine, prompt, parameters, RequestOutputKind.DELTA)
+        output = None
+        with running(stream, parameters.timeout, loop_timer) as request:
+            async for output in stream:
+                for chunk in _chunks(request.checked_so_far(output), parameters):
+                    yield chunk
+            request.checked(output)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Returns the text's tokens, without special ones around them."""
+        return self.engine().tokenizer.encode(text, add_special_tokens=False)
+
+    def count_tokens(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> int:
+        """Returns the length in tokens of the prompt that the conversation becomes."""
+        return len(self.engine().render(to_openai_messages(messages), parameters.tools, **parameters.template))
+
+    def known_max_model_len(self) -> int | None:
+        """Returns the longest prompt and answer together, in tokens, or None while the engine is not loaded."""
+        engine = process_registry().loaded_engine(self.config)
+        return engine.config.max_model_len if engine else None
+
+    def warm_up(self) -> None:
+        """Loads the engine."""
+        self.engine()
+
+    async def awarm_up(self) -> None:
+        """Loads the engine without blocking the event loop."""
+        await self.aengine()
+
+    def shutdown(self) -> None:
+        """Shuts the engine down, also for other chat models that share it; their next call loads it again."""
+        process_registry().close(self.config)
+
+    def engine(self) -> AsyncLLM:
+        """Returns the engine, and loads it if nobody has."""
+        return process_registry().engine(self.config).result()
+
+    async def aengine(self) -> AsyncLLM:
+        """The same without blocking the event loop."""
+        return await asyncio.wrap_future(process_registry().engine(self.config))
+
+
+def _submit(engine: AsyncLLM, prompt: list[int], parameters: ChatParameters, kind: RequestOutputKind) -> RequestStream:
+    """Hands a rendered prompt to the engine, which checks everything before it returns."""
+    sampling = engine.default_sampling_params(**parameters.sampling, output_kind=kind)
+    if sampling.n > 1 and kind is RequestOutputKind.DELTA:
+        message = f"n={sampling.n}: a stream has one answer; use invoke, batch or generate, or n=1."
+        raise InvalidRequestError(message, parameter="n")
+    return engine.submit(
+        {"prompt_token_ids": prompt},
+        sampling,
+        request_id=f"chatcmpl-{uuid.uuid4().hex}",
+        priority=parameters.priority,
+        cache_salt=parameters.cache_salt,
+    )
+
+
+def _result(output: RequestOutput, parameters: ChatParameters) -> ChatResult:
+    return chat_result(output, parameters.model, top_logprobs=parameters.sampling.get("logprobs", 0))
+
+
+def _chunks(output: RequestOutput, parameters: ChatParameters) -> list[ChatGenerationChunk]:
+    top_logprobs = parameters.sampling.get("logprobs", 0)
+    return chat_chunks(output, parameters.model, top_logprobs=top_logprobs, with_usage=parameters.stream_usage)

@@ -1,0 +1,103 @@
+"""Many conversations at once from one caller: a thread for each, and one way to end them together.
+
+The threads only wait: the engine computes all their requests in one continuous batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+
+Result = TypeVar("Result")
+
+
+class Abortable(Protocol):
+    """A request that can be given up."""
+
+    def abort(self) -> None:
+        """Ends the request; harmless if it has ended."""
+
+
+class RequestGroup:
+    """Requests that end together when the caller of a batch goes away."""
+
+    def __init__(self) -> None:
+        """Makes an empty group."""
+        self._lock = threading.Lock()
+        self._requests: set[Abortable] = set()
+        self._aborted = False
+
+    @contextlib.contextmanager
+    def member(self, request: Abortable) -> Iterator[None]:
+        """Counts the request in for as long as the block runs; a group that was aborted aborts it at once."""
+        with self._lock:
+            self._requests.add(request)
+            aborted = self._aborted
+        if aborted:
+            request.abort()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._requests.discard(request)
+
+    def abort(self) -> None:
+        """Aborts every member, also those to come."""
+        with self._lock:
+            self._aborted = True
+            requests = list(self._requests)
+        for request in requests:
+            request.abort()
+
+
+# Travels with the context that LangChain copies into its threads, so that a request finds the batch it is part of.
+_current_group: ContextVar[RequestGroup | None] = ContextVar("vllm_local_request_group", default=None)
+
+
+def member_of_current_batch(request: Abortable) -> contextlib.AbstractContextManager[None]:
+    """Lets the request end with the batch that the calling thread works for, if there is one."""
+    group = _current_group.get()
+    return group.member(request) if group else contextlib.nullcontext()
+
+
+def run_concurrently(calls: Sequence[Callable[[], Result]], max_workers: int) -> Iterator[tuple[int, Result]]:
+    """Runs the calls in threads and yields results as they complete.
+
+    If a call fails, or the caller stops iterating (Ctrl-C included), the calls that have not begun are dropped and
+    the requests of the others are aborted.
+
+    Args:
+        calls: What to run; each gets a copy of the caller's context.
+        max_workers: Most calls that run at a time.
+
+    Yields:
+        The call's index and its result.
+    """
+    group = RequestGroup()
+    with ContextThreadPoolExecutor(max_workers=min(max_workers, len(calls))) as executor:
+        token = _current_group.set(group)
+        try:
+            pending = {executor.submit(call): index for index, call in enumerate(calls)}
+        finally:
+            _current_group.reset(token)
+        try:
+            yield from _as_completed(pending)
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            group.abort()
+            raise
+
+
+def _as_completed(pending: dict[Future[Result], int]) -> Iterator[tuple[int, Result]]:
+    futures = set(pending)
+    while futures:
+        done, futures = wait(futures, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=pending.__getitem__):
+            yield pending[future], future.result()

@@ -1,0 +1,215 @@
+"""The chat model's fields: ChatOpenAI's under ChatOpenAI's names and aliases, and the engine's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from typing_extensions import Self
+
+from langchain_vllm_local._parameters import (
+    NO_EFFECT,
+    REQUEST_NAMES,
+    SAMPLING_NAMES,
+    UNSUPPORTED,
+    ChatParameters,
+    chat_parameters,
+    check_names,
+)
+from langchain_vllm_local._profile import DerivedProfile
+from vllm_local.config import ENGINE_ARGUMENT_NAMES, STARTER_MODEL_NAME, EngineConfig
+from vllm_local.sampling_params import SamplingParams
+
+BASE_URL_VARIABLE = "VLLM_LOCAL_BASE_URL"
+"""Environment variable that names a server to attach to, where neither `backend` nor `base_url` is given."""
+API_KEY_VARIABLE = "VLLM_LOCAL_API_KEY"
+"""Environment variable that holds that server's key."""
+
+
+class ChatVLLMLocalFields(BaseChatModel):
+    """Everything that may be said at construction. None means: as the model's generation_config.json says."""
+
+    # A validator of ours refuses unknown names: pydantic's own could not say which one is near. Errors must not
+    # print their input, which holds the API key.
+    model_config = ConfigDict(populate_by_name=True, hide_input_in_errors=True, protected_namespaces=())
+
+    # ── Where the model runs ─────────────────────────────────────────────────────────────────────────────────────────
+    model_name: str = Field(default=STARTER_MODEL_NAME, alias="model")
+    """Hugging Face id or local folder; the starter model that ships in the package by default."""
+    backend: Literal["engine", "server", "vllm"] | None = None
+    """"engine", the one in this process, is the only one in this version."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the engine by vLLM's names: `max_model_len`, `max_num_seqs`, `dtype`, ... (`EngineConfig`)."""
+    openai_api_base: str | None = Field(default=None, alias="base_url")
+    """Address of a server to attach to. Not in this version."""
+    openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
+        default=None, alias="api_key"
+    )
+    """That server's key. No effect in this process."""
+
+    # ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    temperature: float | None = None
+    """0 takes the most probable token; higher is more random."""
+    top_p: float | None = None
+    """Keep the fewest tokens whose probabilities add up to it."""
+    top_k: int | None = None
+    """Keep that many tokens; 0 or -1 keeps all."""
+    min_p: float | None = None
+    """Drop tokens less probable than it times the most probable one."""
+    seed: int | None = None
+    """Makes the draws repeatable."""
+    n: int | None = None
+    """Answers to a conversation; `generate` returns them all, `invoke` the first."""
+    max_tokens: int | None = Field(default=None, alias="max_completion_tokens")
+    """Most tokens of an answer; None takes the room that the context leaves."""
+    min_tokens: int | None = None
+    """No end before so many tokens."""
+    stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
+    """Strings that end an answer and are not part of it; a call's `stop` takes their place."""
+    stop_token_ids: list[int] | None = None
+    """Tokens that end an answer besides the model's own."""
+    include_stop_str_in_output: bool | None = None
+    """Keep the stop string at the end of the answer."""
+    ignore_eos: bool | None = None
+    """Go on after the model's end token."""
+    presence_penalty: float | None = None
+    """Taken from the logit of every token already in the answer."""
+    frequency_penalty: float | None = None
+    """The same, times how often it is there."""
+    repetition_penalty: float | None = None
+    """Divides the logits of tokens in prompt or answer."""
+    logit_bias: dict[int, float] | None = None
+    """Added to the logits, by token id."""
+    allowed_token_ids: list[int] | None = None
+    """When given, no other token is sampled."""
+    skip_special_tokens: bool | None = None
+    """Leave special tokens out of the answer; True unless set."""
+
+    # ── The request ──────────────────────────────────────────────────────────────────────────────────────────────────
+    request_timeout: float | tuple[float, float] | Any | None = Field(default=None, alias="timeout")
+    """Seconds that a request may take, queueing included; then it is aborted with a `ModelTimeoutError`."""
+    streaming: bool | None = None
+    """True streams inside `invoke` too, False never streams; None leaves it to LangChain."""
+    stream_usage: bool | None = None
+    """False leaves the token counts out of a stream's last chunk."""
+    logprobs: bool | None = None
+    """Report the log-probability of each token."""
+    top_logprobs: int | None = None
+    """Report that many alternatives with it."""
+    reasoning_effort: str | None = None
+    """Handed to the chat template under this name."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Further arguments of the chat template, such as `{"enable_thinking": False}`."""
+    priority: int | None = None
+    """Lower runs first where `engine_args={"scheduling_policy": "priority"}`."""
+    cache_salt: str | None = None
+    """Requests share cached prefixes only with those of the same salt."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """More parameters by name, as ChatOpenAI takes them."""
+    extra_body: Mapping[str, Any] | None = None
+    """The same, for what vLLM adds to OpenAI's; wins over the fields."""
+
+    # ── ChatOpenAI's, without effect or refused (docs/parameters.md) ─────────────────────────────────────────────────
+    client: Any = Field(default=None, exclude=True, repr=False)
+    async_client: Any = Field(default=None, exclude=True, repr=False)
+    root_client: Any = Field(default=None, exclude=True, repr=False)
+    root_async_client: Any = Field(default=None, exclude=True, repr=False)
+    http_client: Any | None = Field(default=None, exclude=True, repr=False)
+    http_async_client: Any | None = Field(default=None, exclude=True, repr=False)
+    http_socket_options: Sequence[tuple[int, int, int]] | None = Field(default=None, exclude=True, repr=False)
+    openai_organization: str | None = Field(default=None, alias="organization")
+    openai_proxy: str | None = None
+    max_retries: int | None = None
+    tiktoken_model_name: str | None = None
+    default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
+    default_query: Mapping[str, object] | None = None
+    stream_chunk_timeout: float | None = Field(default=None, exclude=True)
+    include_response_headers: bool = False
+    disabled_params: dict[str, Any] | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    reasoning: dict[str, Any] | None = None
+    verbosity: str | None = None
+    context_management: list[dict[str, Any]] | None = None
+    include: list[str] | None = None
+    truncation: str | None = None
+    use_previous_response_id: bool = False
+    use_responses_api: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        """Refuses unknown keywords, and drops a profile that belonged to the model this one is rebuilt from."""
+        if not isinstance(values, dict):
+            return values
+        check_names(values, cls.model_fields, cls.__name__)
+        if isinstance(values.get("profile"), DerivedProfile):
+            values = {**values, "profile": None}
+        return values
+
+    @field_validator("engine_args")
+    @classmethod
+    def _check_engine_args(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        check_names(arguments, set(ENGINE_ARGUMENT_NAMES) - {"model"}, "engine_args")
+        token = arguments.get("hf_token")
+        return {**arguments, "hf_token": SecretStr(token)} if isinstance(token, str) else arguments
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        """Refuses what the later versions will do elsewhere than in this process."""
+        wanted = f"backend={self.backend!r}" if self.backend not in (None, "engine") else ""
+        if self.openai_api_base is not None:
+            wanted = f"base_url={self.openai_api_base!r}"
+        elif self.backend is None and os.environ.get(BASE_URL_VARIABLE):
+            wanted = f"the environment variable {BASE_URL_VARIABLE}"
+        if wanted:
+            remedy = "leave it out" if "base" in wanted else "use backend='engine'"
+            if "variable" in wanted:
+                remedy = "unset it, or say backend='engine'"
+            message = f"{wanted}: servers are not in this version yet; {remedy} to run the model in this process."
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        """Refuses at once what every call would refuse."""
+        self.engine_config()
+        parameters = self.parameters({})
+        SamplingParams(**{"max_tokens": None, **parameters.sampling})
+        if self.streaming and (self.n or 1) > 1:
+            message = f"n={self.n} with streaming=True: a stream has one answer."
+            raise ValueError(message)
+        return self
+
+    def engine_config(self, model: str | None = None) -> EngineConfig:
+        """Returns the engine arguments, for another model if one is named.
+
+        Raises:
+            InvalidConfigError: An argument is wrong.
+        """
+        arguments = dict(self.engine_args)
+        if isinstance(token := arguments.get("hf_token"), SecretStr):
+            arguments["hf_token"] = token.get_secret_value()
+        return EngineConfig(model=model or self.model_name, **arguments)
+
+    def parameters(self, call: Mapping[str, Any], stop: Sequence[str] | str | None = None) -> ChatParameters:
+        """Returns what one call is to do.
+
+        Args:
+            call: The call's keywords.
+            stop: The call's stop strings, which LangChain passes by itself.
+
+        Raises:
+            InvalidRequestError: An unknown keyword, or a value that cannot be honoured.
+        """
+        return chat_parameters(self.settings(), call, stop)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the fields that say something about each request, by first name."""
+        names = (*SAMPLING_NAMES, *REQUEST_NAMES, *NO_EFFECT, *UNSUPPORTED, "model_kwargs", "extra_body")
+        values = {name: getattr(self, name, None) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
