@@ -1,0 +1,201 @@
+"""A runner without a model, which knows what every KV slot holds, and short ways to make requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from vllm_local.config import KVCacheConfig, KVCacheGroup
+from vllm_local.core.scheduler import Scheduler
+from vllm_local.outputs import EngineCoreOutput
+from vllm_local.request import Request
+from vllm_local.sampling_params import SamplingParams
+from vllm_local.step_io import ModelRunnerOutput, NewRequestData, SchedulerOutput
+
+VOCAB_SIZE = 50
+
+
+def make_kv_cache(num_blocks=64, block_size=4):
+    group = KVCacheGroup(layers=(0,), num_kv_heads=1, k_head_size=1, v_head_size=1, dtype="float32")
+    return KVCacheConfig(num_blocks=num_blocks, block_size=block_size, groups=(group,))
+
+
+def make_scheduler(num_blocks=64, block_size=4, *, max_num_seqs=8, budget=64, max_model_len=256, policy="fcfs"):
+    return Scheduler(
+        kv_cache=make_kv_cache(num_blocks, block_size),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=budget,
+        max_model_len=max_model_len,
+        policy=policy,
+    )
+
+
+def make_request(
+    request_id, prompt, max_tokens=4, *, eos=(), prefix_keys=(), priority=0, arrival=0.0, seed=0, **params
+):
+    """A request whose prompt is a list of tokens, or a number of tokens found in no other request."""
+    if isinstance(prompt, int):
+        prompt = [int.from_bytes(blake2b(request_id.encode(), digest_size=4).digest(), "little")] * prompt
+    return Request(
+        request_id=request_id,
+        prompt_token_ids=list(prompt),
+        sampling_params=SamplingParams(max_tokens=max_tokens, **params),
+        eos_token_ids=frozenset(eos),
+        prefix_keys=prefix_keys,
+        priority=priority,
+        arrival_time=arrival,
+        seed=seed,
+    )
+
+
+def extend_content(content: int, token_id: int) -> int:
+    """What K and V of a token depend on: itself and everything before it."""
+    return hash((content, token_id))
+
+
+def next_token(content: int, seed: int) -> int:
+    """The fake model: a function of the whole text before, as a real one is."""
+    return (content // 7 + seed) % VOCAB_SIZE
+
+
+def expected_answer(prompt, seed, num_tokens, owner=0):
+    """What the fake model answers to a request that runs alone."""
+    content = owner
+    for token_id in prompt:
+        content = extend_content(content, token_id)
+    answer = []
+    for _ in range(num_tokens):
+        answer.append(next_token(content, seed))
+        content = extend_content(content, answer[-1])
+    return answer
+
+
+@dataclass
+class Row:
+    token_ids: list[int]
+    block_ids: list[int]
+    num_computed_tokens: int
+    seed: int
+    contents: list[int]  # Of each token; one more in front, for the owner.
+
+
+class FakeRunner:
+    """Writes each token's content to its KV slot, checks all slots that attention would read, and samples.
+
+    `owners` maps a request to a number that is equal where blocks may be shared. Two requests of different owners
+    have different contents even for equal tokens, so that forbidden sharing shows.
+    """
+
+    def __init__(self, num_blocks=64, block_size=4, owners=None):
+        self.block_size = block_size
+        self.slots: list[int | None] = [None] * (num_blocks * block_size)
+        self.owners = {} if owners is None else owners
+        self.rows: dict[str, Row] = {}
+        self.num_computed_total = 0
+        self._maybe_gone: set[str] = set()
+
+    def execute(self, scheduled: SchedulerOutput) -> ModelRunnerOutput:
+        self._drop(scheduled)
+        for data in scheduled.scheduled_new_requests:
+            self._add(data)
+        self._update(scheduled)
+        described = [data.request_id for data in scheduled.scheduled_cached_requests]
+        described += [data.request_id for data in scheduled.scheduled_new_requests]
+        assert sorted(described) == sorted(scheduled.num_scheduled_tokens), "every scheduled request, and once"
+        self._write(scheduled)
+        return ModelRunnerOutput(
+            sampled_token_ids={
+                request_id: self._read_and_sample(request_id, count)
+                for request_id, count in scheduled.num_scheduled_tokens.items()
+            }
+        )
+
+    def fail(self, scheduled: SchedulerOutput) -> None:
+        """Gets as far as a step can before it dies: rows are made, and slots written with nonsense."""
+        self._drop(scheduled)
+        for data in scheduled.scheduled_new_requests:
+            self._add(data)
+        self._update(scheduled)
+        for request_id, count in scheduled.num_scheduled_tokens.items():
+            row = self.rows[request_id]
+            for position in range(row.num_computed_tokens, row.num_computed_tokens + count):
+                self.slots[self._slot(row, position)] = None
+        self._maybe_gone |= {*scheduled.finished_request_ids, *scheduled.preempted_request_ids}
+
+    def _drop(self, scheduled):
+        for request_id in [*scheduled.finished_request_ids, *scheduled.preempted_request_ids]:
+            # Only after a failed step may it be told twice.
+            if request_id in self.rows or request_id not in self._maybe_gone:
+                del self.rows[request_id]
+        self._maybe_gone.clear()
+
+    def _add(self, data: NewRequestData):
+        assert data.request_id not in self.rows, f"{data.request_id} is new, but was never dropped"
+        (block_ids,) = data.block_ids
+        contents = [self.owners.get(data.request_id, 0)]
+        row = Row([], list(block_ids), data.num_computed_tokens, data.seed, contents)
+        self._append(row, data.token_ids)
+        self.rows[data.request_id] = row
+
+    def _update(self, scheduled):
+        for data in scheduled.scheduled_cached_requests:
+            row = self.rows[data.request_id]
+            (new_block_ids,) = data.new_block_ids
+            self._append(row, data.new_token_ids)
+            row.block_ids += new_block_ids
+            assert row.num_computed_tokens == data.num_computed_tokens, f"{data.request_id} jumped"
+
+    @staticmethod
+    def _append(row, token_ids):
+        for token_id in token_ids:
+            row.token_ids.append(token_id)
+            row.contents.append(extend_content(row.contents[-1], token_id))
+
+    def _slot(self, row, position):
+        return row.block_ids[position // self.block_size] * self.block_size + position % self.block_size
+
+    def _write(self, scheduled):
+        written = set()
+        for request_id, count in scheduled.num_scheduled_tokens.items():
+            assert count > 0
+            row = self.rows[request_id]
+            for position in range(row.num_computed_tokens, row.num_computed_tokens + count):
+                slot = self._slot(row, position)
+                assert slot not in written, f"two requests write slot {slot} in one step"
+                written.add(slot)
+                self.slots[slot] = row.contents[position + 1]
+        self.num_computed_total += len(written)
+
+    def _read_and_sample(self, request_id, count):
+        row = self.rows[request_id]
+        row.num_computed_tokens += count
+        assert row.num_computed_tokens <= len(row.token_ids), f"{request_id} computes tokens that it does not have"
+        for position in range(row.num_computed_tokens):
+            found = self.slots[self._slot(row, position)]
+            assert found == row.contents[position + 1], f"{request_id} reads a strange slot at position {position}"
+        if row.num_computed_tokens < len(row.token_ids):
+            return []
+        return [next_token(row.contents[-1], row.seed)]
+
+
+def run_step(scheduler: Scheduler, runner: FakeRunner) -> tuple[SchedulerOutput, list[EngineCoreOutput]]:
+    """One turn of the engine's control loop."""
+    scheduled = scheduler.schedule()
+    outputs = scheduler.update_from_output(scheduled, runner.execute(scheduled))
+    scheduler.check_integrity()
+    return scheduled, outputs
+
+
+def run_all(scheduler: Scheduler, runner: FakeRunner, max_steps=10_000) -> list[EngineCoreOutput]:
+    """Steps until nothing is left, and checks that nothing is left behind."""
+    outputs = []
+    for _ in range(max_steps):
+        if not scheduler.has_unfinished_requests():
+            break
+        outputs += run_step(scheduler, runner)[1]
+    assert not scheduler.has_unfinished_requests(), "the scheduler makes no headway"
+    last, _ = run_step(scheduler, runner)
+    assert not last.num_scheduled_tokens
+    assert not runner.rows, "the runner was not told of every end"
+    assert scheduler.kv_cache_usage == 0, "blocks are leaked"
+    return outputs

@@ -1,0 +1,435 @@
+"""What the scheduler decides, one behaviour a test; the fake runner checks every KV slot that is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.core.fakes import (
+    FakeRunner,
+    expected_answer,
+    make_request,
+    make_scheduler,
+    run_all,
+    run_step,
+)
+from vllm_local.errors import ContextLengthError, InvalidConfigError, InvalidRequestError
+from vllm_local.outputs import EngineCoreOutput, TokenLogprobs
+from vllm_local.request import FinishReason, RequestStatus
+from vllm_local.step_io import ModelRunnerOutput
+
+
+def tokens_by_request(outputs):
+    answers: dict[str, list[int]] = {}
+    for output in outputs:
+        answers.setdefault(output.request_id, []).extend(output.new_token_ids)
+    return answers
+
+
+def finishes(outputs):
+    return {output.request_id: output.finish_reason for output in outputs if output.finish_reason}
+
+
+class TestTokenBudget:
+    def test_a_prompt_is_computed_in_chunks_and_sampled_after_the_last(self):
+        scheduler, runner = make_scheduler(budget=10), FakeRunner()
+        scheduler.add_request(make_request("a", range(25), max_tokens=2))
+        steps = [run_step(scheduler, runner) for _ in range(4)]
+        assert [step.num_scheduled_tokens for step, _ in steps] == [{"a": 10}, {"a": 10}, {"a": 5}, {"a": 1}]
+        assert [len(outputs) for _, outputs in steps] == [0, 0, 1, 1]
+        assert tokens_by_request(steps[2][1] + steps[3][1]) == {"a": expected_answer(range(25), 0, 2)}
+        assert not scheduler.has_unfinished_requests()
+
+    def test_running_requests_come_first_and_the_rest_of_the_budget_prefills(self):
+        scheduler, runner = make_scheduler(budget=10), FakeRunner()
+        scheduler.add_request(make_request("a", 4, max_tokens=9))
+        run_step(scheduler, runner)
+        scheduler.add_request(make_request("b", 20))
+        scheduled, _ = run_step(scheduler, runner)
+        assert list(scheduled.num_scheduled_tokens.items()) == [("a", 1), ("b", 9)]
+        assert scheduled.total_num_scheduled_tokens == 10
+        assert [data.request_id for data in scheduled.scheduled_cached_requests] == ["a"]
+        assert [data.request_id for data in scheduled.scheduled_new_requests] == ["b"]
+
+    def test_a_long_prompt_ahead_leaves_every_running_request_its_token(self):
+        scheduler, runner = make_scheduler(budget=8, policy="priority"), FakeRunner()
+        for name in "ab":
+            scheduler.add_request(make_request(name, 3, max_tokens=9))
+        run_step(scheduler, runner)
+        scheduler.add_request(make_request("urgent", 30, priority=-1))
+        first, _ = run_step(scheduler, runner)
+        second, _ = run_step(scheduler, runner)
+        assert list(first.num_scheduled_tokens.items()) == [("a", 1), ("b", 1), ("urgent", 6)]
+        assert list(second.num_scheduled_tokens.items()) == [("urgent", 6), ("a", 1), ("b", 1)]
+
+    def test_no_more_requests_run_than_there_are_seats(self):
+        scheduler, runner = make_scheduler(max_num_seqs=2), FakeRunner()
+        for name in "abc":
+            scheduler.add_request(make_request(name, 3, max_tokens=2))
+        scheduled, _ = run_step(scheduler, runner)
+        assert list(scheduled.num_scheduled_tokens) == ["a", "b"]
+        assert (scheduler.num_running, scheduler.num_waiting) == (2, 1)
+        assert finishes(run_all(scheduler, runner)) == dict.fromkeys("abc", FinishReason.LENGTH)
+
+    def test_a_budget_smaller_than_the_running_requests_starves_nobody(self):
+        scheduler, runner = make_scheduler(budget=2), FakeRunner()
+        for name in "abc":
+            scheduler.add_request(make_request(name, 2, max_tokens=3))
+        assert finishes(run_all(scheduler, runner)) == dict.fromkeys("abc", FinishReason.LENGTH)
+
+    def test_an_idle_scheduler_schedules_nothing(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduled, outputs = run_step(scheduler, runner)
+        assert (scheduled.num_scheduled_tokens, outputs) == ({}, [])
+        assert not scheduler.has_unfinished_requests()
+
+
+class TestOrder:
+    def test_priority_goes_first(self):
+        scheduler, runner = make_scheduler(max_num_seqs=1, policy="priority"), FakeRunner()
+        for name, priority in (("low", 5), ("high", 1), ("middle", 3)):
+            scheduler.add_request(make_request(name, 3, max_tokens=1, priority=priority))
+        order = [next(iter(run_step(scheduler, runner)[0].num_scheduled_tokens)) for _ in range(3)]
+        assert order == ["high", "middle", "low"]
+
+    def test_nobody_overtakes_a_request_that_waits_for_blocks(self):
+        scheduler, runner = make_scheduler(num_blocks=8), FakeRunner(num_blocks=8)
+        for name, length in (("a", 15), ("large", 24), ("small", 2)):
+            scheduler.add_request(make_request(name, length, max_tokens=3))
+        scheduled, _ = run_step(scheduler, runner)
+        assert list(scheduled.num_scheduled_tokens) == ["a"]
+        assert finishes(run_all(scheduler, runner)).keys() == {"a", "large", "small"}
+        assert scheduler.num_preemptions_total == 0
+
+
+class TestPrefixCache:
+    def test_siblings_of_one_step_share_the_prompt(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        for index in range(3):
+            scheduler.add_request(make_request(f"a{index}", range(10), seed=index))
+        scheduled, _ = run_step(scheduler, runner)
+        assert scheduled.num_scheduled_tokens == {"a0": 10, "a1": 2, "a2": 2}
+        tables = [data.block_ids[0] for data in scheduled.scheduled_new_requests]
+        assert tables[0][:2] == tables[1][:2] == tables[2][:2]
+        assert scheduler.kv_cache_usage == 5 / 64
+        assert (scheduler.prefix_cache_queries, scheduler.prefix_cache_hits) == (30, 16)
+        answers = tokens_by_request(run_all(scheduler, runner))
+        for index in range(3):
+            assert answers[f"a{index}"] == expected_answer(range(10), index, 4)[1:]
+
+    def test_a_prefix_that_is_still_being_prefilled_is_shared(self):
+        scheduler, runner = make_scheduler(budget=16), FakeRunner()
+        scheduler.add_request(make_request("a", range(20)))
+        run_step(scheduler, runner)
+        scheduler.add_request(make_request("b", [*range(18), 99, 98]))
+        scheduled, _ = run_step(scheduler, runner)
+        assert scheduled.num_scheduled_tokens == {"a": 4, "b": 4}
+        assert scheduled.scheduled_new_requests[0].num_computed_tokens == 16
+
+    def test_a_finished_prompt_is_found_and_reported(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("a", range(12)))
+        assert {output.num_cached_tokens for output in run_all(scheduler, runner)} == {0}
+        scheduler.add_request(make_request("b", range(12)))
+        outputs = run_all(scheduler, runner)
+        assert {output.num_cached_tokens for output in outputs} == {8}
+        assert tokens_by_request(outputs) == {"b": expected_answer(range(12), 0, 4)}
+        assert runner.num_computed_total == 15 + 7
+
+    @pytest.mark.parametrize(
+        ("first", "second", "num_hits"),
+        [((), (), 8), (("x",), ("x",), 8), ((), ("x",), 0), (("x",), ("y",), 0), ((), None, 0), (None, None, 0)],
+    )
+    def test_prefix_keys_decide_who_shares(self, first, second, num_hits):
+        scheduler, runner = make_scheduler(), FakeRunner(owners={"a": hash(first), "b": hash(second)})
+        scheduler.add_request(make_request("a", range(12), prefix_keys=first))
+        scheduler.add_request(make_request("b", range(12), prefix_keys=second))
+        run_all(scheduler, runner)
+        assert scheduler.prefix_cache_hits == num_hits
+        assert scheduler.prefix_cache_queries == 12 * sum(keys is not None for keys in (first, second))
+
+    def test_a_reset_forgets_but_not_under_running_requests(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("a", range(12)))
+        run_step(scheduler, runner)
+        assert not scheduler.reset_prefix_cache()
+        run_all(scheduler, runner)
+        assert scheduler.reset_prefix_cache()
+        scheduler.add_request(make_request("b", range(12)))
+        run_all(scheduler, runner)
+        assert scheduler.prefix_cache_hits == 0
+
+
+class TestPreemption:
+    def test_the_last_request_gives_its_blocks_and_comes_back_with_its_tokens(self):
+        scheduler, runner = make_scheduler(num_blocks=6, budget=64), FakeRunner(num_blocks=6)
+        first = make_request("a", 7, max_tokens=14)
+        second = make_request("b", 7, max_tokens=14)
+        prompts = {request.request_id: request.prompt_token_ids for request in (first, second)}
+        scheduler.add_request(first)
+        scheduler.add_request(second)
+        outputs: list[EngineCoreOutput] = []
+        preempted: list[str] = []
+        while not preempted:
+            scheduled, new = run_step(scheduler, runner)
+            outputs += new
+            preempted += scheduled.preempted_request_ids
+        assert preempted == ["b"]
+        assert second.status is RequestStatus.PREEMPTED
+        assert (second.num_preemptions, second.num_computed_tokens) == (1, 0)
+        assert second.num_output_tokens > 0
+        assert (scheduler.num_running, scheduler.num_waiting) == (1, 1)
+        outputs += run_all(scheduler, runner)
+        assert tokens_by_request(outputs) == {name: expected_answer(prompts[name], 0, 14) for name in "ab"}
+        assert finishes(outputs) == dict.fromkeys("ab", FinishReason.LENGTH)
+        assert first.num_preemptions == 0
+
+    def test_two_requests_that_fill_the_cache_alone_both_finish(self):
+        scheduler, runner = make_scheduler(num_blocks=8, max_model_len=32), FakeRunner(num_blocks=8)
+        for name in "ab":
+            scheduler.add_request(make_request(name, 3, max_tokens=29))
+        outputs = run_all(scheduler, runner, max_steps=100)
+        assert {name: len(answer) for name, answer in tokens_by_request(outputs).items()} == {"a": 29, "b": 29}
+
+    def test_priority_picks_the_victim(self):
+        scheduler = make_scheduler(num_blocks=6, policy="priority")
+        runner = FakeRunner(num_blocks=6)
+        scheduler.add_request(make_request("low", 7, max_tokens=14, priority=2))
+        scheduler.add_request(make_request("high", 7, max_tokens=14, priority=1))
+        preempted: list[str] = []
+        while not preempted:
+            preempted += run_step(scheduler, runner)[0].preempted_request_ids
+        assert preempted == ["low"]
+        run_all(scheduler, runner)
+
+    def test_a_resumed_request_is_new_to_the_runner_with_all_its_tokens(self):
+        scheduler, runner = make_scheduler(num_blocks=6), FakeRunner(num_blocks=6)
+        second = make_request("b", range(7), max_tokens=14)
+        scheduler.add_request(make_request("a", 7, max_tokens=14))
+        scheduler.add_request(second)
+        resumed = None
+        while resumed is None:
+            scheduled = scheduler.schedule()
+            known = second.token_ids(0, second.num_tokens)
+            news = [data for data in scheduled.scheduled_new_requests if data.request_id == "b"]
+            resumed = next((data for data in news if second.num_preemptions), None)
+            scheduler.update_from_output(scheduled, runner.execute(scheduled))
+        assert resumed.token_ids == known
+        assert resumed.num_prompt_tokens == 7
+        assert second.num_cached_tokens == 0, "what the answer itself left in the cache is no cached prompt"
+        assert scheduler.prefix_cache_queries == 14
+
+    def test_a_request_may_be_preempted_and_resumed_in_one_step(self):
+        # Equal text is computed twice where both started at once; after preemption it is found in the cache instead.
+        scheduler, runner = make_scheduler(num_blocks=12), FakeRunner(num_blocks=12)
+        for name in "ab":
+            scheduler.add_request(make_request(name, range(8), max_tokens=24))
+        outputs: list[EngineCoreOutput] = []
+        preempted: list[str] = []
+        while not preempted:
+            scheduled, new = run_step(scheduler, runner)
+            outputs += new
+            preempted += scheduled.preempted_request_ids
+        assert preempted == ["b"]
+        (resumed,) = scheduled.scheduled_new_requests
+        assert (resumed.request_id, resumed.num_computed_tokens, len(resumed.token_ids)) == ("b", 24, 25)
+        assert list(scheduled.num_scheduled_tokens.items()) == [("a", 1), ("b", 1)]
+        outputs += run_all(scheduler, runner)
+        assert tokens_by_request(outputs) == dict.fromkeys("ab", expected_answer(range(8), 0, 24))
+        assert scheduler.num_preemptions_total == 1
+
+    def test_a_request_enters_only_where_the_running_ones_can_grow(self):
+        scheduler, runner = make_scheduler(num_blocks=8), FakeRunner(num_blocks=8)
+        scheduler.add_request(make_request("a", 16, max_tokens=8))
+        run_step(scheduler, runner)
+        # "a" takes its fifth block; the other three are for the prompt of "b" and one block of growth for each.
+        scheduler.add_request(make_request("b", 4, max_tokens=4))
+        scheduler.add_request(make_request("c", 4, max_tokens=4))
+        scheduled, _ = run_step(scheduler, runner)
+        assert list(scheduled.num_scheduled_tokens) == ["a", "b"]
+        run_all(scheduler, runner)
+        assert scheduler.num_preemptions_total == 0
+
+
+class TestFinish:
+    def test_results_are_cut_where_the_answer_ends(self):
+        scheduler = make_scheduler()
+        scheduler.add_request(make_request("a", 3, max_tokens=8, eos=[2], logprobs=1))
+        scheduled = scheduler.schedule()
+        logprobs = [TokenLogprobs(token_id, -0.5, 1) for token_id in (7, 2, 9)]
+        result = ModelRunnerOutput(sampled_token_ids={"a": [7, 2, 9]}, logprobs={"a": logprobs})
+        (output,) = scheduler.update_from_output(scheduled, result)
+        assert output.new_token_ids == [7, 2]
+        assert output.new_logprobs == logprobs[:2]
+        assert (output.finish_reason, output.stop_reason) == (FinishReason.STOP, None)
+        assert scheduler.schedule().finished_request_ids == ["a"]
+
+    def test_a_stop_token_is_the_stop_reason(self):
+        scheduler = make_scheduler()
+        request = make_request("a", 3, max_tokens=8, stop_token_ids=[9])
+        scheduler.add_request(request)
+        scheduled = scheduler.schedule()
+        (output,) = scheduler.update_from_output(scheduled, ModelRunnerOutput(sampled_token_ids={"a": [9]}))
+        assert (output.finish_reason, output.stop_reason, output.new_logprobs) == (FinishReason.STOP, 9, None)
+        assert (request.status, request.finish_reason, request.stop_reason) == (
+            RequestStatus.FINISHED,
+            FinishReason.STOP,
+            9,
+        )
+
+    @pytest.mark.parametrize(("num_blocks", "max_model_len", "length"), [(64, 20, 20), (4, 256, 16)])
+    def test_the_context_and_the_cache_end_an_answer(self, num_blocks, max_model_len, length):
+        scheduler = make_scheduler(num_blocks=num_blocks, max_model_len=max_model_len)
+        assert scheduler.max_model_len == length
+        scheduler.add_request(make_request("a", 5, max_tokens=100))
+        outputs = run_all(scheduler, FakeRunner(num_blocks=num_blocks))
+        assert sum(len(output.new_token_ids) for output in outputs) == length - 5
+        assert finishes(outputs) == {"a": FinishReason.LENGTH}
+
+    def test_finishing_frees_and_tells_the_runner_with_the_next_step(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        running, waiting = make_request("a", 5), make_request("b", 5)
+        scheduler.add_request(running)
+        run_step(scheduler, runner)
+        scheduler.add_request(waiting)
+        outputs = scheduler.finish(["a", "b", "unknown", "a"], FinishReason.ABORT)
+        assert finishes(outputs) == {"a": FinishReason.ABORT, "b": FinishReason.ABORT}
+        assert [output.new_token_ids for output in outputs] == [[], []]
+        assert not scheduler.has_unfinished_requests()
+        assert scheduler.kv_cache_usage == 0
+        scheduled, _ = run_step(scheduler, runner)
+        assert (list(scheduled.finished_request_ids), scheduled.num_scheduled_tokens) == (["a"], {})
+        assert scheduler.schedule().finished_request_ids == []
+
+    def test_a_stop_string_is_the_stop_reason(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        request = make_request("a", 5)
+        scheduler.add_request(request)
+        run_step(scheduler, runner)
+        (output,) = scheduler.finish(["a"], FinishReason.STOP, "###")
+        assert (output.finish_reason, output.stop_reason) == (FinishReason.STOP, "###")
+        assert (request.finish_reason, request.stop_reason) == (FinishReason.STOP, "###")
+
+    def test_a_result_that_comes_after_the_end_is_dropped(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        aborted = make_request("a", 5)
+        scheduler.add_request(aborted)
+        scheduler.add_request(make_request("b", 5))
+        scheduled = scheduler.schedule()
+        scheduler.finish(["a"], FinishReason.ABORT)
+        outputs = scheduler.update_from_output(scheduled, runner.execute(scheduled))
+        assert [output.request_id for output in outputs] == ["b"]
+        assert aborted.output_token_ids == []
+        run_all(scheduler, runner)
+
+    def test_a_namesake_does_not_get_the_result_of_the_dead(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("a", range(5)))
+        scheduled = scheduler.schedule()
+        scheduler.finish(["a"], FinishReason.ABORT)
+        namesake = make_request("a", range(9))
+        scheduler.add_request(namesake)
+        assert scheduler.update_from_output(scheduled, runner.execute(scheduled)) == []
+        assert (namesake.num_computed_tokens, namesake.output_token_ids) == (0, [])
+        assert tokens_by_request(run_all(scheduler, runner)) == {"a": expected_answer(range(9), 0, 4)}
+
+    def test_a_preempted_request_can_be_aborted(self):
+        scheduler, runner = make_scheduler(num_blocks=6), FakeRunner(num_blocks=6)
+        for name in "ab":
+            scheduler.add_request(make_request(name, 7, max_tokens=14))
+        while not scheduler.num_preemptions_total:
+            run_step(scheduler, runner)
+        assert finishes(scheduler.finish(["b"], FinishReason.ABORT)) == {"b": FinishReason.ABORT}
+        assert finishes(run_all(scheduler, runner)) == {"a": FinishReason.LENGTH}
+
+    def test_a_runner_that_forgets_a_token_is_caught(self):
+        scheduler = make_scheduler()
+        scheduler.add_request(make_request("a", 5))
+        with pytest.raises(AssertionError, match="got tokens None with caught_up=True"):
+            scheduler.update_from_output(scheduler.schedule(), ModelRunnerOutput())
+
+
+class TestFailedStep:
+    def test_the_step_is_computed_anew(self):
+        scheduler, runner = make_scheduler(budget=16), FakeRunner()
+        for name in ("done", "a"):
+            scheduler.add_request(make_request(name, range(6), max_tokens=1 if name == "done" else 4))
+        run_step(scheduler, runner)
+        scheduler.add_request(make_request("b", range(30, 42)))
+        scheduler.add_request(make_request("c", range(30, 42), seed=1))
+        failed = scheduler.schedule()
+        assert list(failed.finished_request_ids) == ["done"]
+        assert failed.scheduled_new_requests[1].num_computed_tokens == 8
+        runner.fail(failed)
+        scheduler.abandon_step(failed)
+        scheduler.check_integrity()
+        assert scheduler.num_running == 0
+        scheduled = scheduler.schedule()
+        assert list(scheduled.finished_request_ids) == ["done"]
+        assert sorted(scheduled.preempted_request_ids) == ["a", "b", "c"]
+        assert scheduled.num_scheduled_tokens == {"a": 3, "b": 12, "c": 1}
+        outputs = scheduler.update_from_output(scheduled, runner.execute(scheduled))
+        answers = tokens_by_request(outputs + run_all(scheduler, runner))
+        assert answers["b"] == expected_answer(range(30, 42), 0, 4)
+        assert answers["c"] == expected_answer(range(30, 42), 1, 4)
+
+    def test_a_request_that_ended_meanwhile_stays_ended(self):
+        scheduler = make_scheduler()
+        scheduler.add_request(make_request("a", 9))
+        scheduled = scheduler.schedule()
+        scheduler.finish(["a"], FinishReason.ABORT)
+        scheduler.abandon_step(scheduled)
+        scheduler.check_integrity()
+        assert not scheduler.has_unfinished_requests()
+        assert scheduler.schedule().finished_request_ids == ["a"]
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(("num_blocks", "max_model_len", "fits"), [(64, 20, 19), (4, 256, 15)])
+    def test_a_prompt_that_can_never_fit(self, num_blocks, max_model_len, fits):
+        scheduler = make_scheduler(num_blocks=num_blocks, max_model_len=max_model_len)
+        with pytest.raises(ContextLengthError, match=f"at most {fits} tokens") as caught:
+            scheduler.add_request(make_request("long", fits + 1))
+        assert (caught.value.num_prompt_tokens, caught.value.max_model_len) == (fits + 1, fits + 1)
+        scheduler.add_request(make_request("fits", fits))
+        assert finishes(run_all(scheduler, FakeRunner(num_blocks=num_blocks))) == {"fits": FinishReason.LENGTH}
+
+    def test_an_empty_prompt(self):
+        with pytest.raises(InvalidRequestError, match="has no tokens"):
+            make_scheduler().add_request(make_request("a", []))
+
+    def test_an_id_in_use(self):
+        scheduler = make_scheduler()
+        scheduler.add_request(make_request("a", 3))
+        with pytest.raises(InvalidRequestError, match="'a' is in use"):
+            scheduler.add_request(make_request("a", 3))
+        assert scheduler.num_waiting == 1
+
+    def test_an_unknown_policy(self):
+        with pytest.raises(InvalidConfigError, match="got 'lifo'"):
+            make_scheduler(policy="lifo")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda scheduler, _: scheduler._requests.pop("a"), r"queued requests \['a', 'b'\]"),
+        (lambda scheduler, request: scheduler._waiting.add(request), r"queued requests \['a', 'a', 'b'\]"),
+        (lambda scheduler, _: scheduler._runner._num_sent_tokens.clear(), r"the runner knows \[\]"),
+        (lambda _, request: setattr(request, "status", RequestStatus.WAITING), "runs with status WAITING"),
+        (lambda _, request: setattr(request, "num_computed_tokens", 50), "has computed 50 of 10 tokens"),
+        (lambda scheduler, _: setattr(scheduler._waiting[0], "num_computed_tokens", 4), "b waits, but holds blocks"),
+        (
+            lambda scheduler, _: setattr(scheduler._waiting[0], "status", RequestStatus.FINISHED),
+            "waits with status FINISHED",
+        ),
+    ],
+)
+def test_check_integrity_names_the_damage(damage, message):
+    scheduler, runner = make_scheduler(max_num_seqs=1), FakeRunner()
+    request = make_request("a", 9)
+    scheduler.add_request(request)
+    scheduler.add_request(make_request("b", 9))
+    run_step(scheduler, runner)
+    damage(scheduler, request)
+    with pytest.raises(AssertionError, match=message):
+        scheduler.check_integrity()
