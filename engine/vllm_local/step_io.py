@@ -99,9 +99,12 @@ class ModelRunnerOutput:
         sampled_token_ids: New tokens by request id. A request whose step ended before its last known token
             (a prefill chunk) has an empty list.
         logprobs: One per sampled token, for requests that asked.
+        errors: Why a request cannot go on (its logits are no numbers, or nothing is allowed to follow), by request
+            id. Its sampled token means nothing; it ends with `FinishReason.ERROR`, the others go on.
         draft_token_ids: Proposals for the next step, by request id; empty in this version.
     """
 
     sampled_token_ids: dict[str, list[int]] = field(default_factory=dict)
     logprobs: dict[str, list[TokenLogprobs]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     draft_token_ids: dict[str, list[int]] = field(default_factory=dict)
