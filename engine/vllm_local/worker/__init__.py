@@ -1,0 +1,1 @@
+"""What computes a step: the batch's arrays, the model runner, memory, and loading."""

@@ -1,0 +1,197 @@
+"""The requests that the runner knows, as rows of preallocated arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vllm_local.kernels.interface import AttentionMetadata
+from vllm_local.sampling.sampling_metadata import SamplingMetadata, SamplingState
+from vllm_local.worker.step_buffer import StepBuffer
+
+if TYPE_CHECKING:
+    from vllm_local.config import ResolvedConfig
+    from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class StepInputs:
+    """One step's ragged batch: T tokens of R requests, S of which are sampled.
+
+    Attributes:
+        request_ids: The requests, in the order of the batch [R].
+        token_ids: Their tokens [T] int64.
+        attention: Where the tokens stand.
+        sampled_request_ids: Requests whose last known token is in the step, so that a new one follows [S].
+        logits_indices: Index of that token among the T [S] int64, on the device.
+        sampling: How those requests are sampled.
+    """
+
+    request_ids: list[str]
+    token_ids: torch.Tensor
+    attention: AttentionMetadata
+    sampled_request_ids: list[str]
+    logits_indices: torch.Tensor
+    sampling: SamplingMetadata
+
+
+class InputBatch:
+    """Keeps a row for every known request and makes a step's arrays from the rows in a handful of numpy operations.
+
+    A request keeps its row from its first step until it is finished or preempted; rows are not moved. What a step
+    costs in Python is one short loop over its requests; nothing is done with tensors request by request.
+    """
+
+    def __init__(self, config: ResolvedConfig, device: torch.device) -> None:
+        """Allocates rows for `max_num_seqs` requests and buffers for `max_num_batched_tokens` tokens.
+
+        Args:
+            config: The engine's sizes; one KV group.
+            device: Where the model runs.
+        """
+        num_rows, num_tokens = config.max_num_seqs, config.max_num_batched_tokens
+        self._block_size = config.kv_cache.block_size
+        self._vocab_size = config.model.vocab_size
+        self._device = device
+        max_blocks = -(-config.max_model_len // self._block_size)
+        self._rows: dict[str, int] = {}
+        self._free_rows = list(range(num_rows - 1, -1, -1))
+        self._states: list[SamplingState | None] = [None] * num_rows
+        # calloc'ed, so that memory is taken only where tokens are written.
+        self._token_ids = np.zeros((num_rows, config.max_model_len), dtype=np.int32)
+        self._block_table = np.zeros((num_rows, max_blocks), dtype=np.int32)
+        self._num_blocks = [0] * num_rows
+        self._num_tokens, self._num_computed, self._num_prompt = np.zeros((3, num_rows), dtype=np.int64)
+        self._sampling: SamplingMetadata | None = None
+        self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
+        self._token_buffer = StepBuffer((num_tokens,), torch.int64, device)
+        self._position_buffer = StepBuffer((num_tokens,), torch.int64, device)
+        self._slot_buffer = StepBuffer((num_tokens,), torch.int64, device)
+        self._query_start_buffer = StepBuffer((num_rows + 1,), torch.int32, device)
+        self._seq_len_buffer = StepBuffer((num_rows,), torch.int32, device)
+        self._block_table_buffer = StepBuffer((num_rows, max_blocks), torch.int32, device)
+        self._logits_index_buffer = StepBuffer((num_rows,), torch.int64, device)
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        """The requests that have a row."""
+        return tuple(self._rows)
+
+    def update(self, scheduled: SchedulerOutput) -> None:
+        """Brings the rows up to date: drops finished and preempted requests, adds new ones, extends the others."""
+        for request_id in (*scheduled.finished_request_ids, *scheduled.preempted_request_ids):
+            self._remove(request_id)
+        for new in scheduled.scheduled_new_requests:
+            self._add(new)
+        for cached in scheduled.scheduled_cached_requests:
+            self._extend(cached)
+
+    def prepare(self, num_scheduled_tokens: dict[str, int]) -> StepInputs:
+        """Makes the arrays of a step.
+
+        They are views of buffers that the next call overwrites.
+
+        Args:
+            num_scheduled_tokens: Tokens to compute, at least one, by request id, in the order of the batch.
+        """
+        request_ids = list(num_scheduled_tokens)
+        rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
+        query_lens = np.fromiter(num_scheduled_tokens.values(), dtype=np.int64, count=len(rows))
+        seq_lens = self._num_computed[rows] + query_lens
+        num_tokens = self._num_tokens[rows]
+        assert (query_lens > 0).all(), "a scheduled request has no tokens"
+        assert (seq_lens <= num_tokens).all(), "more tokens are scheduled than are known"
+        query_ends = query_lens.cumsum()
+        sampled = np.flatnonzero(seq_lens == num_tokens)
+        token_ids, attention = self._lay_out(rows, query_lens, query_ends, seq_lens)
+        self._logits_index_buffer.array[: len(sampled)] = query_ends[sampled] - 1
+        return StepInputs(
+            request_ids=request_ids,
+            token_ids=token_ids,
+            attention=attention,
+            sampled_request_ids=[request_ids[index] for index in sampled.tolist()],
+            logits_indices=self._logits_index_buffer.publish(len(sampled)),
+            sampling=self._prepare_sampling(rows[sampled]),
+        )
+
+    def _add(self, new: NewRequestData) -> None:
+        self._remove(new.request_id)
+        row = self._free_rows.pop()
+        self._rows[new.request_id] = row
+        self._states[row] = SamplingState(new)
+        self._token_ids[row, : len(new.token_ids)] = new.token_ids
+        self._num_tokens[row] = len(new.token_ids)
+        self._num_prompt[row] = new.num_prompt_tokens
+        self._num_computed[row] = new.num_computed_tokens
+        self._num_blocks[row] = 0
+        self._append_blocks(row, new.block_ids)
+        self._sampling = None
+
+    def _extend(self, cached: CachedRequestData) -> None:
+        row = self._rows[cached.request_id]
+        self._num_computed[row] = cached.num_computed_tokens
+        if cached.new_token_ids:
+            start = self._num_tokens[row]
+            end = start + len(cached.new_token_ids)
+            self._token_ids[row, start:end] = cached.new_token_ids
+            self._num_tokens[row] = end
+            state = self._states[row]
+            assert state is not None, f"request {cached.request_id} has a row without a state"
+            state.append(cached.new_token_ids)
+        self._append_blocks(row, cached.new_block_ids)
+
+    def _append_blocks(self, row: int, block_ids: tuple[list[int], ...]) -> None:
+        (new_ids,) = block_ids
+        if new_ids:
+            start = self._num_blocks[row]
+            end = self._num_blocks[row] = start + len(new_ids)
+            self._block_table[row, start:end] = new_ids
+
+    def _remove(self, request_id: str) -> None:
+        row = self._rows.pop(request_id, None)
+        if row is not None:
+            self._states[row] = None
+            self._free_rows.append(row)
+            self._sampling = None
+
+    def _lay_out(
+        self, rows: IntArray, query_lens: IntArray, query_ends: IntArray, seq_lens: IntArray
+    ) -> tuple[torch.Tensor, AttentionMetadata]:
+        """Fills the buffers for T tokens of R requests; returns the token ids [T] and where they stand."""
+        num_requests, num_tokens = len(rows), int(query_ends[-1])
+        longest = -(-int(seq_lens.max()) // self._block_size)
+        token_rows = np.repeat(rows, query_lens)
+        # A token's position is its index in the batch, moved by as much as its request's last token is.
+        positions = np.arange(num_tokens) + np.repeat(seq_lens - query_ends, query_lens)
+        blocks, offsets = np.divmod(positions, self._block_size)
+        self._token_buffer.array[:num_tokens] = self._token_ids[token_rows, positions]
+        self._position_buffer.array[:num_tokens] = positions
+        self._slot_buffer.array[:num_tokens] = self._block_table[token_rows, blocks] * self._block_size + offsets
+        self._query_start_buffer.array[1 : num_requests + 1] = query_ends
+        self._seq_len_buffer.array[:num_requests] = seq_lens
+        self._block_table_buffer.array[:num_requests, :longest] = self._block_table[rows, :longest]
+        return self._token_buffer.publish(num_tokens), AttentionMetadata(
+            positions=self._position_buffer.publish(num_tokens),
+            slot_mapping=self._slot_buffer.publish(num_tokens),
+            query_start_loc=self._query_start_buffer.publish(num_requests + 1),
+            seq_lens=self._seq_len_buffer.publish(num_requests),
+            block_tables=self._block_table_buffer.publish(num_requests, longest),
+            query_lens=query_lens.tolist(),
+            host_seq_lens=seq_lens.tolist(),
+        )
+
+    def _prepare_sampling(self, rows: IntArray) -> SamplingMetadata:
+        """Returns the metadata of the sampled rows [S]; what the last step's built, while the same ones are sampled."""
+        sampling = self._sampling
+        if sampling is None or not np.array_equal(rows, self._sampled_rows):
+            states = [state for row in rows.tolist() if (state := self._states[row]) is not None]
+            sampling = SamplingMetadata.build(states, self._vocab_size, self._device)
+            self._sampling, self._sampled_rows = sampling, rows
+        sampling.output_positions[:] = self._num_tokens[rows] - self._num_prompt[rows]
+        return sampling

@@ -1,0 +1,99 @@
+"""Executes steps: the model's forward pass, then the sampler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from vllm_local.step_io import ModelRunnerOutput
+from vllm_local.worker.input_batch import InputBatch, StepInputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_local.config import KVCacheConfig, ResolvedConfig
+    from vllm_local.kernels.interface import AttentionMetadata, KVCache
+    from vllm_local.sampling.sampler import SampledRows, Sampler
+    from vllm_local.step_io import SchedulerOutput
+
+
+class CacheKernels(Protocol):
+    """What the runner needs of a model's kernels."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors have to be."""
+
+    def allocate_kv_cache(self, config: KVCacheConfig) -> list[KVCache]:
+        """Returns one cache a layer."""
+
+
+class LanguageModel(Protocol):
+    """What the runner needs of a model; `models.decoder.Decoder` is one."""
+
+    @property
+    def kernels(self) -> CacheKernels:
+        """What it computes with."""
+
+    def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[Any]) -> torch.Tensor:
+        """Computes token ids [T] at their places, writes their K and V, and returns hidden states [T, H]."""
+
+    def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Returns the logits of hidden states [R, H] as float32 [R, V], in memory that the caller may overwrite."""
+
+
+class ModelRunner:
+    """Keeps the KV cache and the rows of the requests, and computes one step at a time."""
+
+    def __init__(self, config: ResolvedConfig, model: LanguageModel, sampler: Sampler) -> None:
+        """Allocates the KV cache.
+
+        Args:
+            config: The engine's sizes.
+            model: The model, loaded.
+            sampler: What takes its logits to tokens.
+        """
+        self._model = model
+        self._sampler = sampler
+        self._kv_caches = model.kernels.allocate_kv_cache(config.kv_cache)
+        self._batch = InputBatch(config, model.kernels.device)
+
+    @property
+    def known_request_ids(self) -> tuple[str, ...]:
+        """The requests that have a row."""
+        return self._batch.request_ids
+
+    @torch.inference_mode()
+    def execute(self, scheduled: SchedulerOutput) -> ModelRunnerOutput:
+        """Computes one step.
+
+        Args:
+            scheduled: The scheduler's decision. Requests that it drops are dropped even if nothing is to be computed.
+
+        Returns:
+            The sampled tokens. Only requests whose last known token was computed get one.
+        """
+        self._batch.update(scheduled)
+        if not scheduled.num_scheduled_tokens:
+            return ModelRunnerOutput()
+        inputs = self._batch.prepare(scheduled.num_scheduled_tokens)
+        hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches)
+        output = ModelRunnerOutput(sampled_token_ids={request_id: [] for request_id in inputs.request_ids})
+        if inputs.sampled_request_ids:
+            _hand_over(self._sample(hidden, inputs, scheduled), inputs.sampled_request_ids, output)
+        return output
+
+    def _sample(self, hidden: torch.Tensor, inputs: StepInputs, scheduled: SchedulerOutput) -> SampledRows:
+        # In a step of single tokens every row is sampled, and nothing needs to be gathered.
+        every_row = len(inputs.sampled_request_ids) == len(hidden)
+        logits = self._model.compute_logits(hidden if every_row else hidden[inputs.logits_indices])
+        bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
+        return self._sampler.sample(logits, inputs.sampling, bitmask)
+
+
+def _hand_over(sampled: SampledRows, request_ids: list[str], output: ModelRunnerOutput) -> None:
+    for request_id, token_id in zip(request_ids, sampled.token_ids, strict=True):
+        output.sampled_token_ids[request_id].append(token_id)
+    output.logprobs = {request_ids[row]: [logprobs] for row, logprobs in sampled.logprobs.items()}
+    output.errors = {request_ids[row]: message for row, message in sampled.errors.items()}
