@@ -1,0 +1,51 @@
+"""Where the model runs, and on how many threads."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from vllm_local.errors import InvalidConfigError
+from vllm_local.worker.control_group import ControlGroups
+
+
+def resolve_device(name: str) -> str:
+    """Returns the device that a name stands for on this machine.
+
+    Args:
+        name: "cpu", "cuda", "mps", or "auto": the first of cuda, mps and cpu that is there.
+
+    Raises:
+        InvalidConfigError: The device is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, is_present in present.items() if is_present)
+    if not present.get(name, False):
+        choices = ", ".join(device for device, is_present in present.items() if is_present)
+        message = f"device={name!r} is not available on this machine (torch {torch.__version__} finds: {choices})."
+        raise InvalidConfigError(message)
+    return name
+
+
+def default_num_threads() -> int:
+    """Returns how many threads should compute: the cores that this process may use.
+
+    The least of its CPU affinity, its control groups' CPU quota (rounded down: a thread too many makes all the others
+    wait for it) and OMP_NUM_THREADS, where set.
+    """
+    limits = [float(_num_affine_cores())]
+    quota = ControlGroups().cpu_quota()
+    if quota is not None:
+        limits.append(quota)
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if wish.isdigit():
+        limits.append(float(wish))
+    return max(1, int(min(limits)))
+
+
+def _num_affine_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
