@@ -1,0 +1,57 @@
+"""The config-driven decoder: token ids or embedding rows in, hidden states and logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from vllm_local.kernels.interface import AttentionMetadata, Kernels, KVCache, PackedEmbedding, PackedLinear, PackedNorm
+from vllm_local.layers.decoder_layer import DecoderLayer
+from vllm_local.models.model_config import DecoderConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoder:
+    """A decoder on packed weights.
+
+    Attributes:
+        config: Its numbers.
+        kernels: What computes; also allocates the KV cache.
+        embedding: Token embedding.
+        layers: The decoder layers.
+        final_norm: Norm after the last layer.
+        head: LM head.
+    """
+
+    config: DecoderConfig
+    kernels: Kernels
+    embedding: PackedEmbedding
+    layers: tuple[DecoderLayer, ...]
+    final_norm: PackedNorm
+    head: PackedLinear
+
+    @torch.inference_mode()
+    def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> torch.Tensor:
+        """Runs one step, and writes K and V of its tokens into the caches.
+
+        Args:
+            inputs: Token ids [T] (int64), or embedding rows [T, H] of any float format.
+            metadata: Where the tokens stand.
+            kv_caches: One a layer, from `kernels.allocate_kv_cache`.
+
+        Returns:
+            Hidden states after the final norm, [T, H] in the model's dtype.
+        """
+        kernels = self.kernels
+        step = kernels.begin_step(metadata, kv_caches)
+        residual = kernels.embed(inputs, self.embedding) if inputs.dim() == 1 else kernels.as_residual(inputs)
+        for layer, kv_cache in zip(self.layers, kv_caches, strict=True):
+            layer.forward(kernels, residual, step, kv_cache)
+        return kernels.norm(residual, self.final_norm)
+
+    @torch.inference_mode()
+    def compute_logits(self, hidden_rows: torch.Tensor) -> torch.Tensor:
+        """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned."""
+        return self.kernels.logits(hidden_rows, self.head, self.config.logit_scale)
