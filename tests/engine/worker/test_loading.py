@@ -1,0 +1,120 @@
+import logging
+
+import pytest
+import torch
+
+from tests.engine.worker.fakes import new, step
+from vllm_local.config import EngineConfig
+from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
+from vllm_local.models.loader import weight_bytes
+from vllm_local.worker import loading
+from vllm_local.worker.loading import as_text, load_model_runner
+
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _keep_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def engine(llama_path):
+    def make(**arguments):
+        return EngineConfig(model=str(llama_path), use_tqdm_on_load=False, device="cpu", **arguments)
+
+    return make
+
+
+def test_a_folder_becomes_a_runner(engine, llama, llama_path):
+    runner, config, path = load_model_runner(engine(kv_cache_memory_bytes=MIB, num_threads=1))
+    assert path == llama_path
+    assert config.model.architecture == "LlamaForCausalLM"
+    assert (config.device, config.max_model_len, config.model.dtype) == ("cpu", 256, "float32")
+    assert config.kv_cache.memory_bytes <= MIB
+    prompt = [5, 7, 9]
+    found = runner.execute(step({"a": 3}, new=[new("a", prompt, blocks=[0])]))
+    expected = llama(torch.tensor([prompt])).logits[0, -1].argmax()
+    assert found.sampled_token_ids == {"a": [int(expected)]}
+
+
+def test_the_log_says_what_was_found_and_chosen(engine, caplog):
+    caplog.set_level(logging.INFO, logger="vllm_local")
+    _, config, path = load_model_runner(engine(num_threads=1, max_num_seqs=2))
+    cache, loaded = caplog.messages[-2:]
+    assert f"{config.kv_cache.num_blocks} blocks of 16 tokens" in cache
+    assert "at most 50% of" in cache
+    assert "at most 4.0 GiB" in cache
+    assert "max_model_len 256" in cache
+    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu with 1 threads" in loaded
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_threads_are_set_for_the_process(engine, num_threads):
+    load_model_runner(engine(kv_cache_memory_bytes=MIB, num_threads=num_threads))
+    assert torch.get_num_threads() == num_threads
+
+
+def test_without_a_wish_the_usable_cores_compute(engine, monkeypatch):
+    monkeypatch.setattr(loading, "default_num_threads", lambda: 2)
+    load_model_runner(engine(kv_cache_memory_bytes=MIB))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.fixture
+def _nothing_is_loaded(monkeypatch):
+    def load_model(*arguments, **options):
+        pytest.fail("the weights were read although they do not fit")
+
+    monkeypatch.setattr(loading, "load_model", load_model)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_weights_that_do_not_fit_are_refused_before_loading(engine, monkeypatch, llama_path):
+    monkeypatch.setattr(loading, "available_memory", lambda device: 100_000)
+    with pytest.raises(InsufficientMemoryError) as caught:
+        load_model_runner(engine(num_threads=1), loaded_engines=["first/model", "second/model"])
+    message = str(caught.value)
+    for part in (str(llama_path), "97.7 KiB of memory are left", "first/model, second/model", "engine.close()"):
+        assert part in message
+    assert "ChatVLLMLocal.shutdown()" in message
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_a_kv_cache_that_does_not_fit_is_refused_before_loading(engine, monkeypatch, llama_path):
+    size = weight_bytes(llama_path, "float32")
+    monkeypatch.setattr(loading, "available_memory", lambda device: size + 100_000)
+    with pytest.raises(
+        InsufficientMemoryError, match=r"(?s)beside .* of weights, 97\.7 KiB .*max_model_len=256"
+    ) as caught:
+        load_model_runner(engine(num_threads=1, max_model_len=256))
+    assert "Loaded in this process" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+def test_a_context_longer_than_the_models_is_refused_before_loading(engine):
+    with pytest.raises(InvalidConfigError, match="max_model_len=257"):
+        load_model_runner(engine(num_threads=1, max_model_len=257))
+
+
+def test_a_context_that_fits_is_found(engine, monkeypatch, llama_path):
+    size = weight_bytes(llama_path, "float32")
+    monkeypatch.setattr(loading, "available_memory", lambda device: size + 100_000)
+    _, config, _ = load_model_runner(engine(num_threads=1, gpu_memory_utilization=0.2))
+    assert 2 <= config.max_model_len < 256
+    assert config.kv_cache.num_tokens == config.max_model_len
+
+
+def test_an_absent_folder_is_a_clear_error(tmp_path):
+    with pytest.raises(ModelNotFoundError):
+        load_model_runner(EngineConfig(model=str(tmp_path / "absent"), device="cpu", num_threads=1))
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "expected"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (20 * MIB, "20.0 MiB"), (3 * 2**30 // 2, "1.5 GiB")],
+)
+def test_sizes_are_readable(num_bytes, expected):
+    assert as_text(num_bytes) == expected
