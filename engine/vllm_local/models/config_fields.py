@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,9 @@ MAX_CONFIG_BYTES = 16 * 2**20
 
 MAX_SIZE = 2**26
 """Bound of every size in a config: far above real ones, far below what makes their products overflow."""
+
+MAX_NUMBER = 1e12
+"""Bound of every other number: its powers and products with sizes stay finite."""
 
 T = TypeVar("T")
 
@@ -63,10 +65,10 @@ class ConfigFields:
         return int(value)
 
     def number(self, name: str, default: float | None = _REQUIRED, *, above: float = 0.0) -> float:
-        """Returns a finite number above a bound."""
+        """Returns a number above a bound and at most `MAX_NUMBER`."""
         value = self.value(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < math.inf:
-            self._refuse(name, f"a number above {above:g}", value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= MAX_NUMBER:
+            self._refuse(name, f"a number above {above:g} and at most {MAX_NUMBER:g}", value)
         return float(value)
 
     def boolean(self, name: str, default: bool | None = _REQUIRED) -> bool:

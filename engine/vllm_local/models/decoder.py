@@ -52,6 +52,6 @@ class Decoder:
         return kernels.norm(residual, self.final_norm)
 
     @torch.inference_mode()
-    def compute_logits(self, hidden_rows: torch.Tensor) -> torch.Tensor:
+    def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned."""
-        return self.kernels.logits(hidden_rows, self.head, self.config.logit_scale)
+        return self.kernels.logits(hidden, self.head, self.config.logit_scale)

@@ -60,7 +60,7 @@ def _looks_like_path(model: str) -> bool:
 
 def _from_hub(engine: EngineConfig) -> Path:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(engine.model)

@@ -114,7 +114,7 @@ def read_head_size(fields: ConfigFields, num_heads: int, default: int | None = N
 def _read_frequencies(fields: ConfigFields, head_size: int) -> tuple[float, ...]:
     """Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (4)."""
     rope = fields.mapping("rope_parameters" if "rope_parameters" in fields else "rope_scaling")
-    theta = (rope if "rope_theta" in rope else fields).number("rope_theta", default=10000.0)
+    theta = (rope if "rope_theta" in rope else fields).number("rope_theta", default=10000.0, above=1.0)
     for place in (rope, fields):
         place.require("partial_rotary_factor", 1, 1.0)
     return rotary_frequencies(head_size, theta, _read_scaling(rope, fields))

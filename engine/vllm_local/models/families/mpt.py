@@ -1,7 +1,7 @@
 """MPT (mosaicml/mpt-7b and its kin): ALiBi instead of rotation, layer norms, no biases, a fused Wqkv, a tied head.
 
-Fields and names are those of transformers' `MptConfig` and `MptForCausalLM`; `logit_scale` and `expansion_ratio`, which
-transformers reads and ignores, mean what they mean in https://github.com/mosaicml/llm-foundry.
+Fields and names are those of transformers' `MptConfig` and `MptForCausalLM`; `logit_scale`, `expansion_ratio` and
+`alibi_bias_max`, which transformers reads and ignores, mean what they mean in https://github.com/mosaicml/llm-foundry.
 """
 
 from __future__ import annotations
