@@ -36,7 +36,8 @@ class TokenCounts:
     def append(self, token_ids: Iterable[int]) -> None:
         """Counts further tokens of the answer."""
         for token_id in token_ids:
-            self._counts[self._position(token_id)] += 1.0
+            position = self._position(token_id)  # May replace the arrays.
+            self._counts[position] += 1.0
 
     @property
     def token_ids(self) -> npt.NDArray[np.int64]:

@@ -79,6 +79,16 @@ def test_counting_step_by_step_equals_counting_at_once(prompt, answer, cut):
     assert len(stepwise.token_ids) == len(np.unique(stepwise.token_ids))
 
 
+@pytest.mark.parametrize("step", [1, 50, 1000])
+def test_counts_outgrow_their_first_arrays(step):
+    answer = [*range(0, 1000, 2), *range(0, 1000, 4)]
+    counts = TokenCounts(range(300), answer[:0])
+    for start in range(0, len(answer), step):
+        counts.append(answer[start : start + step])
+    found = dict(zip(counts.token_ids.tolist(), counts.counts.tolist(), strict=True))
+    assert found == {token: answer.count(token) for token in {*range(300), *answer}}
+
+
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
