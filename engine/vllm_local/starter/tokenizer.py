@@ -1,0 +1,127 @@
+"""Building the tokenizer: ``python -m vllm_local.starter.tokenizer --output DIR``.
+
+Byte-level BPE, so that any text round-trips; digits one by one, so that numbers can be copied; trained on
+the generator's own text.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from vllm_local.starter.lexicon import load_lexicon
+from vllm_local.starter.skills.messages import Message
+from vllm_local.starter.skills.recall import recall
+from vllm_local.starter.skills.smalltalk import smalltalk
+from vllm_local.starter.skills.translation import translate
+from vllm_local.starter.source import Source
+
+END = "<|im_end|>"
+PAD = "<|endoftext|>"
+SPECIAL = (PAD, "<|im_start|>", END)
+MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
+VOCABULARY = 2560
+MAX_LENGTH = 4096
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_logger = logging.getLogger(__name__)
+
+
+@cache
+def chat_template() -> str:
+    """Return the Jinja chat template."""
+    return (files(__package__) / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+def token_id(tokenizer: Tokenizer, text: str) -> int:
+    """Return the id of a token that must exist."""
+    token = tokenizer.token_to_id(text)
+    assert token is not None, f"{text} is not in the vocabulary"
+    return int(token)
+
+
+def render(messages: list[Message], add_generation_prompt: bool = False) -> str:
+    """Return the conversation as the text that the model reads."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    rendered: Any = render_jinja_template(
+        [messages], chat_template=chat_template(), add_generation_prompt=add_generation_prompt
+    )
+    return str(rendered[0][0])
+
+
+def _texts(seed: int, count: int) -> Iterator[str]:
+    """Yield texts of real words only, so that no merge is spent on made-up ones."""
+    source = Source(Random(seed), made_up=0.0)
+    for _ in range(count):
+        for message in (*translate(source), *recall(source), *smalltalk(source)):
+            yield message["content"]
+        yield "system\nuser\nassistant\n"
+    for activity in load_lexicon().activities:
+        for forms in activity.forms.values():
+            yield from itertools.repeat(f" {forms[0]}", count // 50)
+
+
+def build_tokenizer(seed: int = 0, conversations: int = 40_000) -> Tokenizer:
+    """Train the tokenizer on the generator's text; the same seed gives the same tokenizer."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(SPECIAL) - len(MARKERS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(seed, conversations), trainer)
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in MARKERS])
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": chat_template(),
+        "eos_token": END,
+        "pad_token": PAD,
+        "additional_special_tokens": ["<|im_start|>"],
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": MAX_LENGTH,
+    }
+    text = json.dumps(settings, ensure_ascii=False, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Build the tokenizer and write it to a folder."""
+    parser = argparse.ArgumentParser(description="Build the starter model's tokenizer.")
+    parser.add_argument("--output", type=Path, required=True, help="folder for tokenizer.json")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    tokenizer = build_tokenizer(arguments.seed)
+    save_tokenizer(tokenizer, arguments.output)
+    _logger.info("%d tokens written to %s", tokenizer.get_vocab_size(), arguments.output)
+
+
+if __name__ == "__main__":
+    main()
