@@ -32,6 +32,9 @@ chat, structured_output ► tokenizer
 """
 BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"]
 
+# Scripts that run on top of the engine; nothing imports them.
+SCRIPTS = ("engine/vllm_local/starter/evaluate.py",)
+
 TORCH_FREE = ["langchain_vllm_local", "vllm_local", "chat", "core", *BOTTOM]
 
 
@@ -113,7 +116,9 @@ def test_imports_point_to_the_right():
     wrong = [
         f"{item.where}: {item.unit} must not import {item.module}"
         for item in OURS
-        if (target := unit_of(item.module)) != item.unit and target not in {*allowed[item.unit], *BOTTOM}
+        if (target := unit_of(item.module)) != item.unit
+        and target not in {*allowed[item.unit], *BOTTOM}
+        and not item.where.startswith(SCRIPTS)
     ]
     assert not wrong, "\n".join(wrong)
 
