@@ -220,11 +220,12 @@ class Scheduler:
         """Schedules running requests; returns what is left of the token budget."""
         budget = self._max_num_batched_tokens
         index = 0
-        while index < len(self._running) and budget > 0:
+        while index < len(self._running):
             request = self._running[index]
             num_behind = len(self._running) - index - 1
             num_missing = request.num_tokens - request.num_computed_tokens
-            num_scheduled = min(num_missing, max(budget - num_behind, 1))
+            # At least one: a request is admitted only with budget left after one token for each running one.
+            num_scheduled = min(num_missing, budget - num_behind)
             new_block_ids = self._grow(request, request.num_computed_tokens + num_scheduled)
             if new_block_ids is None:
                 break
@@ -247,9 +248,7 @@ class Scheduler:
                 return None
 
     def _schedule_waiting(self, step: SchedulerOutput, budget: int) -> None:
-        if not self._waiting or budget <= 0:
-            return
-        num_reserved = sum(self._num_growth_blocks(request) for request in self._running)
+        num_reserved = sum(self._num_growth_blocks(request) for request in self._running) if self._waiting else 0
         while self._waiting and budget > 0 and len(self._running) < self._max_num_seqs:
             request = self._waiting[0]
             num_reserved += self._num_growth_blocks(request)

@@ -44,7 +44,10 @@ def test_prefix_keys_are_told_apart(keys):
 
 
 def test_hashes_are_the_same_in_every_process():
-    code = "from vllm_local.core.block_hash import *; print(chain_hashes(root_hash(('salt',)), range(8), 4)[1].hex(), end='')"
+    code = """
+from vllm_local.core.block_hash import chain_hashes, root_hash
+print(chain_hashes(root_hash(("salt",)), range(8), 4)[1].hex(), end="")
+"""
     path = str(Path(vllm_local.__file__).parents[1])
     results = {
         subprocess.run(

@@ -249,6 +249,17 @@ class TestPreemption:
         run_all(scheduler, runner)
         assert scheduler.num_preemptions_total == 0
 
+    @pytest.mark.parametrize(("max_tokens", "scheduled_ids"), [(5, ["a", "b"]), (6, ["a"])])
+    def test_room_is_kept_only_for_growth_that_can_come(self, max_tokens, scheduled_ids):
+        scheduler, runner = make_scheduler(num_blocks=3), FakeRunner(num_blocks=3)
+        scheduler.add_request(make_request("a", 4, max_tokens=max_tokens))
+        run_step(scheduler, runner)
+        # "a" takes its second block, "b" wants the last one; "a" needs that if it computes a ninth token.
+        scheduler.add_request(make_request("b", 4, max_tokens=1))
+        assert list(run_step(scheduler, runner)[0].num_scheduled_tokens) == scheduled_ids
+        run_all(scheduler, runner)
+        assert scheduler.num_preemptions_total == 0
+
 
 class TestFinish:
     def test_results_are_cut_where_the_answer_ends(self):
