@@ -190,3 +190,23 @@ def test_an_extreme_temperature_is_still_a_distribution():
     logits = random_logits(1) * 1e4
     assert sample(logits, [state(temperature=1e-4)]).token_ids == logits.argmax(1).tolist()
     assert sample(logits, [state(temperature=1e-4, top_p=0.5)]).token_ids == logits.argmax(1).tolist()
+
+
+@pytest.mark.cuda
+def test_a_gpu_samples_what_the_cpu_samples():
+    logits = random_logits(6, 4096)
+    kinds: list[dict] = [
+        {},
+        {"top_k": 20, "logprobs": 2},
+        {"top_p": 0.4, "logit_bias": {5: 2.0}},
+        {"min_p": 0.05, "presence_penalty": 1.0},
+        {"temperature": 0, "min_tokens": 2},
+        {"allowed_token_ids": [1, 2, 3], "top_k": 2000},
+    ]
+    states = [state(seed=row, **kind) for row, kind in enumerate(kinds)]
+    expected = sample(logits, states)
+    device = torch.device("cuda")
+    found = Sampler().sample(logits.to(device), SamplingMetadata.build(states, 4096, device))
+    assert found.token_ids == expected.token_ids
+    assert found.logprobs[1].top_token_ids == expected.logprobs[1].top_token_ids
+    assert found.logprobs[1].logprob == pytest.approx(expected.logprobs[1].logprob, abs=1e-4)

@@ -1,4 +1,7 @@
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -110,6 +113,34 @@ def test_a_context_that_fits_is_found(engine, monkeypatch, llama_path):
 def test_an_absent_folder_is_a_clear_error(tmp_path):
     with pytest.raises(ModelNotFoundError):
         load_model_runner(EngineConfig(model=str(tmp_path / "absent"), device="cpu", num_threads=1))
+
+
+_FORK = """
+import os, sys, torch
+from tests.engine.worker.fakes import new, step
+from vllm_local.config import EngineConfig
+from vllm_local.worker.loading import load_model_runner
+
+def first_token(num_threads):
+    engine = EngineConfig(model=sys.argv[1], device="cpu", num_threads=num_threads, kv_cache_memory_bytes=2**20)
+    runner, _, _ = load_model_runner(engine)
+    return runner.execute(step({"a": 200}, new=[new("a", [7] * 200, blocks=range(13))])).sampled_token_ids["a"][0]
+
+torch.set_num_threads(2)
+torch.randn(512, 512) @ torch.randn(512, 512)  # starts the OpenMP threads that a child will not have
+expected = first_token(2)
+child = os.fork()
+if child == 0:
+    os._exit(0 if first_token(1) == expected else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_loads_its_own_on_one_thread(llama_path, repository):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(repository / "engine"), str(repository)])}
+    command = [sys.executable, "-W", "ignore", "-c", _FORK, str(llama_path)]
+    subprocess.run(command, check=True, timeout=60, cwd=repository, env=environment)
 
 
 @pytest.mark.parametrize(
