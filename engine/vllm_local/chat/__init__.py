@@ -1,0 +1,3 @@
+"""Conversations to prompts: messages and tools through a model's chat template. Shared by every way in."""
+
+from __future__ import annotations

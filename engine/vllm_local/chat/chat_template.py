@@ -1,0 +1,137 @@
+"""One Jinja chat template, rendered by transformers' own sandboxed renderer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vllm_local.chat.messages import Message, as_parts, as_text
+from vllm_local.errors import ChatTemplateError, InvalidConfigError, InvalidRequestError
+
+FALLBACK_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- {'system': 'System', 'developer': 'System', 'user': 'User', 'assistant': 'Assistant'}"
+    ".get(message.role, 'Tool') + ': ' + message.content -}}"
+    "{%- if not loop.last or add_generation_prompt %}{{ '\\n\\n' }}{% endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- 'Assistant:' -}}{%- endif -%}"
+)
+"""For models that have none, which are mostly base models, such as MPT: a transcript for them to continue.
+
+They continue it beyond their own turn, so `stop=["\\n\\nUser:"]` is good company.
+"""
+
+_RESERVED_NAMES = ("conversations", "messages", "tools", "chat_template", "tokenize", "return_assistant_tokens_mask")
+_PROBE = "b2f0c1"
+
+
+class ChatTemplate:
+    """A compiled template and what it understands."""
+
+    def __init__(self, text: str, special_tokens: Mapping[str, str]) -> None:
+        """Takes a template; it is compiled when it is first rendered.
+
+        Args:
+            text: Jinja, as transformers' `apply_chat_template` understands it.
+            special_tokens: What the template knows as `bos_token` and the like.
+        """
+        self.text = text
+        self._special_tokens = special_tokens
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **template_kwargs: Any,
+    ) -> str:
+        """Returns the prompt.
+
+        Args:
+            messages: Normalized messages.
+            tools: Tools in OpenAI's shape.
+            add_generation_prompt: End with the beginning of an assistant's message.
+            continue_final_message: End inside the last message.
+            **template_kwargs: Whatever else the template knows (`documents`, `enable_thinking`, …).
+
+        Raises:
+            ChatTemplateError: The template refuses the messages, or is no valid template.
+            InvalidRequestError: A keyword is not the template's.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        for name in _RESERVED_NAMES:
+            if name in template_kwargs:
+                message = f"{name!r} is no chat template keyword; it has a parameter of its own."
+                raise InvalidRequestError(message, parameter="chat_template_kwargs")
+        shown = [{**message, "content": self._adapt(message["content"])} for message in messages]
+        try:
+            rendered, _ = render_jinja_template(
+                conversations=[shown],
+                tools=None if tools is None else list(tools),
+                chat_template=self.text,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                **{**self._special_tokens, **template_kwargs},
+            )
+        except Exception as error:
+            message = f"The chat template cannot render these messages: {str(error) or type(error).__name__}"
+            raise ChatTemplateError(message, parameter="messages") from error
+        return str(rendered[0])
+
+    def mentions(self, word: str) -> bool:
+        """Whether the word stands anywhere in the template."""
+        return word in self.text
+
+    @functools.cached_property
+    def takes_text(self) -> bool:
+        """Whether it shows a content that is a text. If it shows nothing of either kind, it is taken to."""
+        return self._try(_PROBE) is not None or not self.takes_parts
+
+    @functools.cached_property
+    def takes_parts(self) -> bool:
+        """Whether it shows a content that is a list of text parts, as it does the text itself."""
+        shown = self._try([{"type": "text", "text": _PROBE}])
+        return shown is not None and "'type'" not in shown and '"type"' not in shown
+
+    def _try(self, content: str | list[Message]) -> str | None:
+        """Renders one user message; None if the template refuses it or does not show it."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        message = {"role": "user", "content": content}
+        try:
+            rendered, _ = render_jinja_template(
+                conversations=[[message]], chat_template=self.text, **self._special_tokens
+            )
+        except Exception:  # noqa: BLE001 — a template may fail in any way
+            return None
+        return str(rendered[0]) if _PROBE in rendered[0] else None
+
+    def _adapt(self, content: str | list[Message]) -> str | list[Message]:
+        """Returns a content in the form that the template shows."""
+        if isinstance(content, str):
+            return content if self.takes_text else as_parts(content)
+        return content if self.takes_parts else as_text(content)
+
+
+def load_chat_template(chat_template: str | None) -> str | None:
+    """Returns the text of a template given as itself or as a file's path.
+
+    Raises:
+        InvalidConfigError: It is neither.
+    """
+    if chat_template is None:
+        return None
+    looks_like_jinja = any(character in chat_template for character in "{}\n")
+    if not looks_like_jinja and Path(chat_template).is_file():
+        try:
+            return Path(chat_template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfigError(f"The chat template {chat_template} cannot be read ({error}).") from error
+    if not looks_like_jinja:
+        raise InvalidConfigError(f"chat_template={chat_template!r} is neither a file nor a Jinja template.")
+    return chat_template

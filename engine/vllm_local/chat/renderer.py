@@ -1,0 +1,148 @@
+"""A conversation's prompt: messages and tools through the model's chat template."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm_local.chat.chat_template import FALLBACK_TEMPLATE, ChatTemplate, load_chat_template
+from vllm_local.chat.conversation import conversation_variants
+from vllm_local.chat.messages import Message, normalize_messages
+from vllm_local.errors import ChatTemplateError, InvalidRequestError, UnsupportedInputError
+from vllm_local.tokenizer.tokenizer import Tokenizer
+from vllm_local.tokenizer.tokenizer_files import DEFAULT_TEMPLATE_NAME
+
+__all__ = ["ChatRenderer", "load_chat_template"]
+
+logger = logging.getLogger(__name__)
+
+_TOOL_TEMPLATE_NAME = "tool_use"
+
+
+class ChatRenderer:
+    """Renders conversations for one model; safe to use from any number of threads.
+
+    A template that refuses a conversation gets it in other words: messages of one role in a row merged, system
+    messages folded into the user's. A model without a template gets `FALLBACK_TEMPLATE`.
+
+    Attributes:
+        is_fallback: Whether the model has no template of its own.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, chat_template: str | None = None) -> None:
+        """Takes the templates.
+
+        Args:
+            tokenizer: The model's, with the templates that its files hold.
+            chat_template: The text of one that replaces them all.
+        """
+        self._tokenizer = tokenizer
+        texts = tokenizer.chat_templates if chat_template is None else {DEFAULT_TEMPLATE_NAME: chat_template}
+        self.is_fallback = not texts
+        self._templates = {name: ChatTemplate(text, tokenizer.special_tokens) for name, text in texts.items()}
+        if self.is_fallback:
+            self._templates = {DEFAULT_TEMPLATE_NAME: self._make_fallback()}
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **template_kwargs: Any,
+    ) -> str:
+        """Returns a conversation's prompt as text, special tokens written out.
+
+        Args:
+            messages: As OpenAI's chat completions take them.
+            tools: Tools in OpenAI's shape; an empty list is none.
+            add_generation_prompt: End with the beginning of an assistant's message.
+            continue_final_message: End inside the last message, for the model to go on with it.
+            **template_kwargs: Whatever else the template knows (`documents`, `enable_thinking`, …).
+
+        Raises:
+            InvalidRequestError: A message is malformed, or the arguments are at odds.
+            UnsupportedInputError: There is an image or the like, or there are tools without a template.
+            ChatTemplateError: The template refuses the conversation in all its forms.
+        """
+        if continue_final_message and add_generation_prompt:
+            message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+            raise InvalidRequestError(message, parameter="continue_final_message")
+        tools = tools or None
+        template = self._choose(tools)
+        first_error: ChatTemplateError | None = None
+        for variant in conversation_variants(_adapt_roles(normalize_messages(messages), template)):
+            try:
+                return template.render(
+                    variant,
+                    tools,
+                    add_generation_prompt=add_generation_prompt,
+                    continue_final_message=continue_final_message,
+                    **template_kwargs,
+                )
+            except ChatTemplateError as error:
+                first_error = first_error or error
+        assert first_error is not None, "there is one variant at least"
+        raise first_error
+
+    def render_token_ids(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **template_kwargs: Any,
+    ) -> list[int]:
+        """Returns a conversation's prompt as token ids; arguments and errors are those of `render`."""
+        text = self.render(
+            messages,
+            tools,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            **template_kwargs,
+        )
+        # The template has written out every special token already.
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def with_template(self, chat_template: str | None) -> ChatRenderer:
+        """Returns a renderer with another template, or this one if none is given.
+
+        Args:
+            chat_template: A template's text, the path of one, or the name of one that the model has.
+
+        Raises:
+            InvalidConfigError: It is none of these.
+        """
+        if chat_template is None:
+            return self
+        named = self._templates.get(chat_template)
+        text = named.text if named is not None else load_chat_template(chat_template)
+        return ChatRenderer(self._tokenizer, text)
+
+    def _choose(self, tools: Sequence[Mapping[str, Any]] | None) -> ChatTemplate:
+        """Chooses as transformers' `get_chat_template` does."""
+        if self.is_fallback and tools is not None:
+            message = "This model has no chat template, so it cannot be told of tools; give one with chat_template=."
+            raise UnsupportedInputError(message, parameter="tools")
+        if tools is not None and _TOOL_TEMPLATE_NAME in self._templates:
+            return self._templates[_TOOL_TEMPLATE_NAME]
+        if DEFAULT_TEMPLATE_NAME in self._templates:
+            return self._templates[DEFAULT_TEMPLATE_NAME]
+        names = ", ".join(sorted(self._templates))
+        message = f"The model has no chat template {DEFAULT_TEMPLATE_NAME!r}, but {names}; name one as chat_template=."
+        raise ChatTemplateError(message, parameter="chat_template")
+
+    def _make_fallback(self) -> ChatTemplate:
+        """Returns the fallback, begun as the tokenizer begins a plain prompt."""
+        adds_bos = self._tokenizer.adds_bos_token and self._tokenizer.bos_token is not None
+        prefix = "{{- bos_token -}}" if adds_bos else ""
+        return ChatTemplate(prefix + FALLBACK_TEMPLATE, self._tokenizer.special_tokens)
+
+
+def _adapt_roles(messages: list[Message], template: ChatTemplate) -> list[Message]:
+    """Calls roles by their older names where the template does not know the newer ones."""
+    names = {new: old for new, old in (("developer", "system"), ("function", "tool")) if not template.mentions(new)}
+    return [{**message, "role": names.get(message["role"], message["role"])} for message in messages]

@@ -1,0 +1,127 @@
+"""From engine arguments to everything that answers requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vllm_local.chat.renderer import ChatRenderer, load_chat_template
+from vllm_local.config import STARTER_MODEL_NAME, EngineConfig, ResolvedConfig
+from vllm_local.core.scheduler import Scheduler
+from vllm_local.errors import ModelNotFoundError
+from vllm_local.llm_engine import LLMEngine
+from vllm_local.output_processor import Delivery, OutputProcessor
+from vllm_local.sampling_defaults import SamplingDefaults, read_sampling_defaults
+from vllm_local.starter import starter_path
+from vllm_local.tokenizer.tokenizer import Tokenizer
+from vllm_local.worker.executor import Executor
+
+logger = logging.getLogger(__name__)
+
+_TOKENIZER_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "additional_chat_templates/*"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """What a model's files were made into.
+
+    Attributes:
+        config: The engine arguments, made concrete.
+        path: The model's folder.
+        tokenizer: Its tokenizer.
+        renderer: Its chat template.
+        sampling_defaults: What its generation_config.json says.
+        model_runner: Its weights and KV cache.
+    """
+
+    config: ResolvedConfig
+    path: Path
+    tokenizer: Tokenizer
+    renderer: ChatRenderer
+    sampling_defaults: SamplingDefaults
+    model_runner: Executor
+
+    def make_engine(self, hand_over: Callable[[list[Delivery]], None] | None = None) -> LLMEngine:
+        """Composes an engine, the model runner's one and only.
+
+        Args:
+            hand_over: Takes outputs to another thread; without it the engine's thread delivers them.
+        """
+        config = self.config
+        scheduler = Scheduler(
+            kv_cache=config.kv_cache,
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=config.max_model_len,
+            policy=config.engine.scheduling_policy,
+        )
+        processor = OutputProcessor(self.tokenizer, scheduler, hand_over)
+        return LLMEngine(scheduler=scheduler, model_runner=self.model_runner, output_processor=processor)
+
+
+def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork: bool = False) -> LoadedModel:
+    """Loads a model and everything around it.
+
+    Args:
+        config: The user's arguments.
+        loaded_engines: What this process has loaded already, for the message that memory is short.
+        after_fork: This process was forked from one that may have computed: torch's threads would hang.
+
+    Raises:
+        VLLMLocalError: Whatever is wrong with the arguments, the files or the machine.
+    """
+    from vllm_local.worker.loading import load_model_runner
+
+    found = _with_path_of_starter(config)
+    if after_fork and found.num_threads != 1:
+        logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
+        found = dataclasses.replace(found, num_threads=1)
+    model_runner, resolved, path = load_model_runner(found, loaded_engines=loaded_engines)
+    tokenizer = Tokenizer.from_path(_tokenizer_path(config, path), config, model_path=path)
+    return LoadedModel(
+        config=dataclasses.replace(resolved, engine=config),
+        path=path,
+        tokenizer=tokenizer,
+        renderer=ChatRenderer(tokenizer, load_chat_template(config.chat_template)),
+        sampling_defaults=read_sampling_defaults(path, config),
+        model_runner=model_runner,
+    )
+
+
+def _with_path_of_starter(config: EngineConfig) -> EngineConfig:
+    if config.model != STARTER_MODEL_NAME or Path(config.model).is_dir():
+        return config
+    return dataclasses.replace(config, model=str(starter_path()))
+
+
+def _tokenizer_path(config: EngineConfig, model_path: Path) -> Path:
+    """Returns the tokenizer's folder, fetching it from the hub if it is a hub's id."""
+    if config.tokenizer is None:
+        return model_path
+    if config.tokenizer == STARTER_MODEL_NAME:
+        return starter_path()
+    folder = Path(config.tokenizer).expanduser()
+    return folder if folder.is_dir() else _fetch_tokenizer(config, config.tokenizer)
+
+
+def _fetch_tokenizer(config: EngineConfig, repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = snapshot_download(
+            repository,
+            revision=config.revision if repository == config.model else None,
+            cache_dir=config.download_dir,
+            token=config.hf_token,
+            local_files_only=config.local_files_only,
+            allow_patterns=_TOKENIZER_FILES,
+        )
+    except Exception as error:
+        message = (
+            f"The tokenizer {repository!r} is neither a folder nor to be had from the Hugging Face hub "
+            f"({type(error).__name__}: {error})."
+        )
+        raise ModelNotFoundError(message) from error
+    return Path(path)

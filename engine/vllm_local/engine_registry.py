@@ -1,0 +1,61 @@
+"""The engines that this process has loaded: closed at exit, and named when memory runs short."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from typing import Protocol
+
+
+class LoadedEngine(Protocol):
+    """What the registry needs of an engine."""
+
+    def describe(self) -> str:
+        """Returns one line for a person: the model, its size, how to free it."""
+
+    def close(self) -> None:
+        """Frees it; nothing happens if that was done before."""
+
+
+class EngineRegistry:
+    """Engines of this process that nobody has closed or dropped.
+
+    Attributes:
+        is_after_fork: Whether this process was forked, and not replaced, since the registry was made.
+    """
+
+    def __init__(self) -> None:
+        """Begins empty."""
+        self._engines: weakref.WeakSet[LoadedEngine] = weakref.WeakSet()
+        self.is_after_fork = False
+
+    def add(self, engine: LoadedEngine) -> None:
+        """Remembers an engine for as long as somebody else refers to it."""
+        self._engines.add(engine)
+
+    def discard(self, engine: LoadedEngine) -> None:
+        """Forgets an engine."""
+        self._engines.discard(engine)
+
+    def descriptions(self) -> list[str]:
+        """Returns one line an engine."""
+        return [engine.describe() for engine in list(self._engines)]
+
+    def close_all(self) -> None:
+        """Closes every engine."""
+        for engine in list(self._engines):
+            engine.close()
+
+    def begin_child(self) -> None:
+        """Forgets all, in the child of a fork: the engines are its parent's."""
+        self._engines = weakref.WeakSet()
+        self.is_after_fork = True
+
+
+REGISTRY = EngineRegistry()
+"""The one of this process."""
+# Daemon threads that still compute while the interpreter goes away would crash it.
+atexit.register(REGISTRY.close_all)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=REGISTRY.begin_child)
