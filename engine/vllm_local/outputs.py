@@ -54,6 +54,7 @@ class EngineCoreOutput:
         finish_reason: Set on a request's last output, None before.
         stop_reason: The stop token id or stop string that ended it; None for the model's own end token.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
+        error: What went wrong, where the finish reason is "error" and the runner said so.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class EngineCoreOutput:
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     num_cached_tokens: int = 0
+    error: str | None = None
 
 
 @dataclass(slots=True)

@@ -138,7 +138,7 @@ class Scheduler:
             result: What the runner made of it. Results for requests that were finished meanwhile are dropped.
 
         Returns:
-            One output for each request that got tokens.
+            One output for each request that got tokens, or that the runner says cannot go on.
         """
         outputs = []
         for request_id, num_scheduled in scheduled.num_scheduled_tokens.items():
@@ -147,6 +147,10 @@ class Scheduler:
             if request is None or request.status is not RequestStatus.RUNNING:
                 continue
             request.num_computed_tokens += num_scheduled
+            if request_id in result.errors:
+                self._finish(request, FinishReason.ERROR, None)
+                outputs.append(_make_output(request, [], error=result.errors[request_id]))
+                continue
             sampled = result.sampled_token_ids.get(request_id)
             caught_up = request.num_computed_tokens == request.num_tokens
             assert bool(sampled) == caught_up, f"request {request_id} got tokens {sampled} with caught_up={caught_up}"
@@ -322,13 +326,14 @@ class Scheduler:
         request.stop_reason = stop_reason
 
 
-def _make_output(request: Request, new_token_ids: list[int]) -> EngineCoreOutput:
+def _make_output(request: Request, new_token_ids: list[int], error: str | None = None) -> EngineCoreOutput:
     return EngineCoreOutput(
         request_id=request.request_id,
         new_token_ids=new_token_ids,
         finish_reason=request.finish_reason,
         stop_reason=request.stop_reason,
         num_cached_tokens=max(request.num_cached_tokens, 0),
+        error=error,
     )
 
 

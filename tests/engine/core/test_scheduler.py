@@ -444,3 +444,19 @@ def test_check_integrity_names_the_damage(damage, message):
     damage(scheduler, request)
     with pytest.raises(AssertionError, match=message):
         scheduler.check_integrity()
+
+
+def test_a_request_that_the_runner_gives_up_ends_with_its_message_alone():
+    scheduler, runner = make_scheduler(), FakeRunner()
+    for name in "ab":
+        scheduler.add_request(make_request(name, 3, max_tokens=2))
+    scheduled = scheduler.schedule()
+    result = runner.execute(scheduled)
+    result.errors["a"] = "its logits are no numbers"
+    outputs = {output.request_id: output for output in scheduler.update_from_output(scheduled, result)}
+    assert (outputs["a"].finish_reason, outputs["a"].error) == (FinishReason.ERROR, "its logits are no numbers")
+    assert outputs["a"].new_token_ids == []
+    assert outputs["b"].finish_reason is None
+    rest = run_all(scheduler, runner)
+    assert finishes(rest) == {"b": FinishReason.LENGTH}
+    scheduler.check_integrity()
