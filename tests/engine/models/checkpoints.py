@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build_reference(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    """Returns transformers' model with random weights; biases and norms are random too."""
+def build_reference(name: str) -> Any:
+    """Returns transformers' model in float32 with random weights; biases and norms are random too."""
     import transformers
 
     family, fields = MODELS[name]
@@ -76,7 +77,7 @@ def build_reference(name: str, dtype: torch.dtype = torch.float32) -> Any:
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model.to(dtype)
+    return model
 
 
 def _apply_ignored_fields(model: Any) -> None:
@@ -99,7 +100,10 @@ def _apply_ignored_fields(model: Any) -> None:
 
 
 def save_reference(name: str, folder: Path, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
-    """Saves it as users' checkpoints are saved and returns it."""
-    model = build_reference(name, dtype)
-    model.save_pretrained(folder, **options)
+    """Saves it as users' checkpoints are saved; returns a model that computes with those weights in float32."""
+    model = build_reference(name)
+    copy.deepcopy(model).to(dtype).save_pretrained(folder, **options)
+    with torch.no_grad():
+        for parameter in model.parameters():  # not .to(dtype).float(), which would round the rotary angles as well
+            parameter.copy_(parameter.to(dtype))
     return model
