@@ -24,8 +24,14 @@ LAYERS = """
 langchain_vllm_local    ► vllm_local, async_llm, llm, chat
 vllm_local              ► async_llm, llm
 server                  ► async_llm, chat
+llm                     ► async_llm, batch_progress
+async_llm, llm          ► engine_loading, engine_thread, engine_registry, request_stream ► llm_engine, input_processor
 async_llm, llm          ► llm_engine, chat, tokenizer, starter
+engine_loading          ► sampling_defaults, chat, starter, worker, core
+async_llm, engine_loading, engine_thread, request_stream, llm_engine, input_processor ► output_processor ► output_collector
+async_llm, engine_thread, llm_engine, output_processor ► engine_stats
 llm_engine              ► worker, sampling, structured_output, core, tokenizer
+engine_loading, sampling_defaults, input_processor, output_processor ► tokenizer
 worker                  ► models ► layers ► kernels
 worker                  ► sampling ► kernels
 chat, structured_output ► tokenizer

@@ -6,11 +6,11 @@ import asyncio
 import functools
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from vllm_local.chat.renderer import ChatRenderer
 from vllm_local.config import EngineConfig, ResolvedConfig
@@ -26,6 +26,7 @@ from vllm_local.request_stream import RequestStream
 from vllm_local.sampling_params import SamplingParams
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _NUM_INPUT_THREADS = 2
@@ -57,8 +58,14 @@ class AsyncLLM:
         Raises:
             VLLMLocalError: The model cannot be loaded.
         """
-        loaded = load(config, loaded_engines=REGISTRY.descriptions(), after_fork=REGISTRY.is_after_fork)
-        self._start(loaded)
+        self._start(load(config, loaded_engines=REGISTRY.descriptions(), after_fork=REGISTRY.is_after_fork))
+
+    @classmethod
+    def from_loaded(cls, loaded: LoadedModel) -> AsyncLLM:
+        """Starts an engine on parts that were loaded, or made, elsewhere."""
+        engine = cls.__new__(cls)
+        engine._start(loaded)  # noqa: SLF001 - an instance of this class
+        return engine
 
     def _start(self, loaded: LoadedModel) -> None:
         self._process_id = os.getpid()
@@ -73,13 +80,6 @@ class AsyncLLM:
         self._finalizer = weakref.finalize(self, _stop, self._thread, self._process_id)
         self._finalizer.atexit = False  # the registry closes at exit, and waits
         REGISTRY.add(self)
-
-    @classmethod
-    def from_loaded(cls, loaded: LoadedModel) -> AsyncLLM:
-        """Starts an engine on parts that were loaded, or made, elsewhere."""
-        engine = cls.__new__(cls)
-        engine._start(loaded)
-        return engine
 
     @property
     def is_closed(self) -> bool:
@@ -246,7 +246,7 @@ class AsyncLLM:
         if self._process_id == os.getpid():
             self._thread.abort(collector)
 
-    def __enter__(self) -> AsyncLLM:
+    def __enter__(self) -> AsyncLLM:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
 
     def __exit__(
@@ -262,7 +262,7 @@ class AsyncLLM:
             )
             raise EngineClosedError(message)
 
-    async def _off_loop(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+    async def _off_loop(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function in an input thread."""
         self._check_process()
         loop = asyncio.get_running_loop()

@@ -42,7 +42,7 @@ class BatchProgress:
         elapsed = time.monotonic() - self._started
         self._progress.update(self._task, completed=num_finished, speed=num_tokens / max(elapsed, 1e-9))
 
-    def __enter__(self) -> BatchProgress:
+    def __enter__(self) -> BatchProgress:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         self._progress.start()
         return self
 

@@ -93,7 +93,7 @@ class EngineThread:
         """
         self.check()
         self._register([item.collector for item in prepared])
-        self._commands.put(lambda engine: [engine.add_request(item.requests, item.collector) for item in prepared])
+        self._commands.put(lambda engine: _add_requests(engine, prepared))
         if self._is_ended:  # it ended meanwhile, perhaps without a look at the newcomers
             for item in prepared:
                 wake(item.collector.fail(self._end_error()))
@@ -225,6 +225,11 @@ class _Unregister:
 
     def __call__(self) -> None:
         self._collectors.pop(self._request_id, None)
+
+
+def _add_requests(engine: LLMEngine, prepared: list[PreparedRequest]) -> None:
+    for item in prepared:
+        engine.add_request(item.requests, item.collector)
 
 
 def _settle(future: Future[T], function: Callable[[], T]) -> None:

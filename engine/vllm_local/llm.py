@@ -52,7 +52,7 @@ class LLM:
     def from_loaded(cls, loaded: LoadedModel) -> LLM:
         """Starts on parts that were loaded, or made, elsewhere."""
         llm = cls.__new__(cls)
-        llm._engine = AsyncLLM.from_loaded(loaded)
+        llm._engine = AsyncLLM.from_loaded(loaded)  # noqa: SLF001 - an instance of this class
         return llm
 
     @property
@@ -143,7 +143,7 @@ class LLM:
         """Frees the model; may be called twice, and from any thread."""
         self._engine.close()
 
-    def __enter__(self) -> LLM:
+    def __enter__(self) -> LLM:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
 
     def __exit__(
@@ -220,7 +220,7 @@ def _as_conversations(
     return [messages]  # type: ignore[list-item]
 
 
-def _final_only(params: SamplingParams) -> SamplingParams:
+def _final_only(params: object) -> SamplingParams:
     if not isinstance(params, SamplingParams):
         message = f"sampling_params must be SamplingParams or a list of them, got {type(params).__name__}."
         raise InvalidRequestError(message, parameter="sampling_params")

@@ -158,7 +158,7 @@ class OutputCollector:
             self._choices[delta.index].add(delta)
             self._num_cached_tokens = max(self._num_cached_tokens, delta.num_cached_tokens)
             self._num_unfinished -= delta.finish_reason is not None
-            if self.is_ended:
+            if self._num_unfinished == 0:
                 self._end()
             return self._wake_readers() if self._is_readable() else []
 

@@ -123,7 +123,7 @@ class RequestStream:
         finally:
             self._collector.drop_waiter(waiter)
 
-    def __enter__(self) -> RequestStream:
+    def __enter__(self) -> RequestStream:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
 
     def __exit__(
@@ -131,7 +131,7 @@ class RequestStream:
     ) -> None:
         self.abort()
 
-    async def __aenter__(self) -> RequestStream:
+    async def __aenter__(self) -> RequestStream:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
 
     async def __aexit__(

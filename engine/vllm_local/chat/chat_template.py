@@ -62,26 +62,22 @@ class ChatTemplate:
             ChatTemplateError: The template refuses the messages, or is no valid template.
             InvalidRequestError: A keyword is not the template's.
         """
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         for name in _RESERVED_NAMES:
             if name in template_kwargs:
                 message = f"{name!r} is no chat template keyword; it has a parameter of its own."
                 raise InvalidRequestError(message, parameter="chat_template_kwargs")
         shown = [{**message, "content": self._adapt(message["content"])} for message in messages]
         try:
-            rendered, _ = render_jinja_template(
-                conversations=[shown],
+            return self._render(
+                shown,
                 tools=None if tools is None else list(tools),
-                chat_template=self.text,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=continue_final_message,
-                **{**self._special_tokens, **template_kwargs},
+                **template_kwargs,
             )
         except Exception as error:
             message = f"The chat template cannot render these messages: {str(error) or type(error).__name__}"
             raise ChatTemplateError(message, parameter="messages") from error
-        return str(rendered[0])
 
     def mentions(self, word: str) -> bool:
         """Whether the word stands anywhere in the template."""
@@ -100,16 +96,19 @@ class ChatTemplate:
 
     def _try(self, content: str | list[Message]) -> str | None:
         """Renders one user message; None if the template refuses it or does not show it."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        message = {"role": "user", "content": content}
         try:
-            rendered, _ = render_jinja_template(
-                conversations=[[message]], chat_template=self.text, **self._special_tokens
-            )
-        except Exception:  # noqa: BLE001 — a template may fail in any way
+            shown = self._render([{"role": "user", "content": content}])
+        except Exception:  # noqa: BLE001 - a template may fail in any way
             return None
-        return str(rendered[0]) if _PROBE in rendered[0] else None
+        return shown if _PROBE in shown else None
+
+    def _render(self, messages: list[Message], **kwargs: Any) -> str:
+        from transformers.utils import chat_template_utils
+
+        # Its annotation is wrong: it returns one text a conversation, and the places of generated tokens.
+        render: Any = chat_template_utils.render_jinja_template
+        rendered, _ = render(conversations=[messages], chat_template=self.text, **{**self._special_tokens, **kwargs})
+        return str(rendered[0])
 
     def _adapt(self, content: str | list[Message]) -> str | list[Message]:
         """Returns a content in the form that the template shows."""

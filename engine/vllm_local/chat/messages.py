@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from vllm_local.errors import InvalidRequestError, UnsupportedInputError
 
@@ -20,7 +20,7 @@ _SILENT_KINDS = ("thinking", "reasoning", "redacted_thinking")
 _MEDIA = ("image", "audio", "video", "file", "media")
 
 
-def normalize_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+def normalize_messages(messages: object) -> list[Message]:
     """Returns checked copies: None values dropped, text parts in one form, tool call arguments as objects.
 
     Args:
@@ -50,7 +50,7 @@ def as_parts(content: str | list[Message]) -> list[Message]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def _normalize(message: Mapping[str, Any], index: int) -> Message:
+def _normalize(message: object, index: int) -> Message:
     where = f"messages[{index}]"
     if not isinstance(message, Mapping):
         _refuse(where, f"must be a dict with a role, got {type(message).__name__}")
@@ -118,5 +118,5 @@ def _normalize_tool_call(call: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _refuse(where: str, rule: str) -> Any:
+def _refuse(where: str, rule: str) -> NoReturn:
     raise InvalidRequestError(f"{where} {rule}.", parameter="messages")
