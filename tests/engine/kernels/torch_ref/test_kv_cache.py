@@ -1,0 +1,47 @@
+"""What is written into blocks comes back when they are gathered."""
+
+import torch
+
+from vllm_local.config import KVCacheConfig, KVCacheGroup
+from vllm_local.kernels.torch_ref import TorchKernels
+from vllm_local.kernels.torch_ref.kv_cache import TorchKVCache
+
+
+def make_group(*layers: int, dtype: str = "float32") -> KVCacheGroup:
+    return KVCacheGroup(layers=layers, num_kv_heads=2, k_head_size=3, v_head_size=3, dtype=dtype)
+
+
+def make_cache() -> TorchKVCache:
+    kernels = TorchKernels("cpu", torch.float32)
+    (cache,) = kernels.allocate_kv_cache(KVCacheConfig(num_blocks=6, block_size=4, groups=(make_group(0),)))
+    return cache
+
+
+def test_one_cache_a_layer_of_the_promised_size():
+    groups = (make_group(0, 2), make_group(1, dtype="bfloat16"))
+    config = KVCacheConfig(num_blocks=6, block_size=4, groups=groups)
+    caches = TorchKernels("cpu", torch.float32).allocate_kv_cache(config)
+    assert [cache.k.dtype for cache in caches] == [torch.float32, torch.bfloat16, torch.float32]
+    assert sum(cache.k.nbytes + cache.v.nbytes for cache in caches) == config.memory_bytes
+
+
+def test_tokens_are_found_where_they_were_put():
+    cache = make_cache()
+    k, v = torch.randn(6, 2, 3), torch.randn(6, 2, 3)
+    blocks = [5, 2]  # one request of six tokens
+    slots = torch.tensor([blocks[p // 4] * 4 + p % 4 for p in range(6)])
+    cache.write(k, v, slots)
+    for heads in (slice(0, 2), slice(1, 2)):
+        gathered_k, gathered_v = cache.gather(torch.tensor([[0, 1], blocks]), heads)
+        assert gathered_k.shape == (heads.stop - heads.start, 2, 8, 3)
+        assert torch.equal(gathered_k[:, 1, :6], k.transpose(0, 1)[heads])
+        assert torch.equal(gathered_v[:, 1, :6], v.transpose(0, 1)[heads])
+        assert not gathered_k[:, 0].any()
+
+
+def test_nothing_infinite_is_kept():
+    cache = make_cache()
+    broken = torch.tensor([torch.nan, torch.inf, -torch.inf]).expand(1, 2, 3)
+    cache.write(broken, broken, torch.tensor([0]))
+    assert cache.k.isfinite().all()
+    assert cache.v.isfinite().all()
