@@ -116,15 +116,14 @@ class LLM:
         """
         conversations = _as_conversations(messages)
         renderer = self._engine.renderer.with_template(chat_template)
+        kwargs = {
+            "add_generation_prompt": add_generation_prompt,
+            "continue_final_message": continue_final_message,
+            **(chat_template_kwargs or {}),
+        }
         prompts: list[Prompt] = []
         for conversation in conversations:
-            text = renderer.render(
-                conversation,
-                tools,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=continue_final_message,
-                **(chat_template_kwargs or {}),
-            )
+            text = renderer.render(conversation, tools, **kwargs)
             token_ids = self.get_tokenizer().encode(text, add_special_tokens=False)
             prompts.append({"prompt": text, "prompt_token_ids": token_ids})
         params = self._params_for(sampling_params, len(prompts))

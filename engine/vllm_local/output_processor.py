@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vllm_local.engine_stats import EngineCounters
+from vllm_local.errors import EngineError
 from vllm_local.output_collector import ChoiceDelta, OutputCollector, wake
 from vllm_local.outputs import EngineCoreOutput, Logprob, TokenLogprobs
 from vllm_local.request import FinishReason, Request
@@ -112,6 +113,8 @@ class OutputProcessor:
             self._count(choice, output)
             if output.finish_reason is not None:
                 del self._choices[output.request_id]
+            if output.error is not None:
+                self._drop_siblings(choice)
             deliveries.append(Delivery(choice, output, text))
         if deliveries:
             self._hand_over(deliveries)
@@ -121,6 +124,10 @@ class OutputProcessor:
         waiters = []
         for delivery in deliveries:
             output, choice = delivery.output, delivery.choice
+            if output.error is not None:
+                message = f"Request {choice.collector.request_id!r} cannot go on: {output.error}"
+                waiters += choice.collector.fail(EngineError(message))
+                continue
             text = _new_text(choice, output) if delivery.text is None else delivery.text
             delta = ChoiceDelta(
                 index=choice.index,
@@ -149,6 +156,11 @@ class OutputProcessor:
             del output.new_logprobs[num_tokens:]
         output.finish_reason, output.stop_reason = FinishReason.STOP, stop_string
         return text
+
+    def _drop_siblings(self, choice: ChoiceState) -> None:
+        """Ends the other answers of a request that failed, which nobody will read."""
+        for output in self._finisher.finish(choice.collector.choice_ids, FinishReason.ERROR):
+            self._choices.pop(output.request_id, None)
 
     def _count(self, choice: ChoiceState, output: EngineCoreOutput) -> None:
         num_tokens = len(output.new_token_ids)

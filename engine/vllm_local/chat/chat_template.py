@@ -23,7 +23,7 @@ FALLBACK_TEMPLATE = (
 They continue it beyond their own turn, so `stop=["\\n\\nUser:"]` is good company.
 """
 
-_RESERVED_NAMES = ("conversations", "messages", "tools", "chat_template", "tokenize", "return_assistant_tokens_mask")
+_RESERVED_NAMES = ("conversations", "chat_template", "tokenize", "return_assistant_tokens_mask")
 _PROBE = "b2f0c1"
 
 

@@ -143,6 +143,6 @@ class ChatRenderer:
 
 
 def _adapt_roles(messages: list[Message], template: ChatTemplate) -> list[Message]:
-    """Calls roles by their older names where the template does not know the newer ones."""
-    names = {new: old for new, old in (("developer", "system"), ("function", "tool")) if not template.mentions(new)}
+    """Uses the names of roles that templates know: "tool" for "function", and "system" unless "developer" is known."""
+    names = {"function": "tool", "developer": "developer" if template.mentions("developer") else "system"}
     return [{**message, "role": names.get(message["role"], message["role"])} for message in messages]
