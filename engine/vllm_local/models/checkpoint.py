@@ -197,7 +197,9 @@ def read_safetensors_header(file: Path) -> dict[str, TensorInfo]:
 
 
 def _tensor_info(file: Path, name: str, entry: Mapping[str, Any], data_bytes: int) -> TensorInfo:
-    shape = tuple(int(length) for length in entry["shape"])
+    shape = tuple(entry["shape"])
+    if not all(isinstance(length, int) and length >= 0 for length in shape):
+        raise CorruptModelError(f"{file}: tensor {name!r} has shape {entry['shape']!r}; download it again.")
     start, end = entry["data_offsets"]
     dtype, item_bytes = DTYPES.get(entry["dtype"], (str(entry["dtype"]), 0))
     if not 0 <= start <= end or (item_bytes and math.prod(shape) * item_bytes != end - start):

@@ -225,5 +225,5 @@ def _with_progress(items: Iterable[T], title: str, *, enabled: bool) -> Iterator
     from rich.console import Console
     from rich.progress import track
 
-    # stderr: stdout belongs to the answers.
-    yield from track(list(items), title, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)  # stdout belongs to the answers
+    yield from track(list(items), title, console=console, transient=True, disable=not console.is_terminal)

@@ -31,7 +31,8 @@ def with_windows(fields: ConfigFields, spec: AttentionSpec) -> tuple[AttentionSp
     if "layer_types" in fields:
         kinds = fields.value("layer_types")
         by_kind = {"full_attention": spec, "sliding_attention": windowed}
-        if not isinstance(kinds, list) or len(kinds) != num_layers or not all(kind in by_kind for kind in kinds):
+        known = isinstance(kinds, list) and all(isinstance(kind, str) and kind in by_kind for kind in kinds)
+        if not known or len(kinds) != num_layers:
             wanted = f"{num_layers} words, each one of {', '.join(by_kind)}"
             raise CorruptModelError(f"{fields.source}: layer_types must be {wanted}, got {kinds!r}.")
         return tuple(by_kind[kind] for kind in kinds)
