@@ -22,14 +22,14 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_vllm_local._messages import to_openai_messages
 from langchain_vllm_local._parameters import ChatParameters
 from langchain_vllm_local._results import chat_chunks, chat_result
-from langchain_vllm_local._running import loop_timer, running, thread_timer
+from langchain_vllm_local._running import RequestStream, loop_timer, running, thread_timer
 from vllm_local.config import EngineConfig
 from vllm_local.errors import InvalidRequestError
 from vllm_local.outputs import RequestOutput
 from vllm_local.sampling_params import RequestOutputKind
 
 if TYPE_CHECKING:
-    from vllm_local.async_llm import AsyncLLM, RequestStream
+    from vllm_local.async_llm import AsyncLLM
 
 ChunkGenerator = Generator[ChatGenerationChunk, None, None]
 AsyncChunkGenerator = AsyncGenerator[ChatGenerationChunk, None]

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
-from typing_extensions import Self
 
 from langchain_vllm_local._parameters import (
     NO_EFFECT,
@@ -159,7 +158,7 @@ class ChatVLLMLocalFields(BaseChatModel):
         return {**arguments, "hf_token": SecretStr(token)} if isinstance(token, str) else arguments
 
     @model_validator(mode="after")
-    def _check_backend(self) -> Self:
+    def _check_backend(self) -> ChatVLLMLocalFields:
         """Refuses what the later versions will do elsewhere than in this process."""
         wanted = f"backend={self.backend!r}" if self.backend not in (None, "engine") else ""
         if self.openai_api_base is not None:
@@ -175,7 +174,7 @@ class ChatVLLMLocalFields(BaseChatModel):
         return self
 
     @model_validator(mode="after")
-    def _check_values(self) -> Self:
+    def _check_values(self) -> ChatVLLMLocalFields:
         """Refuses at once what every call would refuse."""
         self.engine_config()
         parameters = self.parameters({})

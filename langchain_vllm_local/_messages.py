@@ -36,15 +36,19 @@ def to_openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     for index, message in enumerate(messages):
         stripped, reasoning = _without_thoughts(message)
         try:
-            dicts = convert_to_openai_messages([stripped])
+            dicts = convert_to_openai_messages([stripped], pass_through_unknown_blocks=False)
         except ValueError as error:
-            raise InvalidRequestError(
-                f"messages[{index}] cannot be converted: {error}", parameter="messages"
-            ) from error
+            raise InvalidRequestError(_conversion_error(index, error), parameter="messages") from error
         if reasoning:
             dicts[0]["reasoning_content"] = reasoning
         converted.extend(dicts)
     return converted
+
+
+def _conversion_error(index: int, error: ValueError) -> str:
+    # LangChain counts from the one message that it was given, and prints the whole block, images included.
+    reason = " ".join(str(error).replace("messages[0]", f"messages[{index}]").split())
+    return f"messages[{index}] cannot be converted: {reason[:400]}"
 
 
 def _without_thoughts(message: BaseMessage) -> tuple[BaseMessage, str]:

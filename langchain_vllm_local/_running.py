@@ -5,18 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
 
 from langchain_vllm_local._batching import member_of_current_batch
 from langchain_vllm_local._errors import LocalRequestAbortedError, LocalTimeoutError
 from vllm_local.outputs import RequestOutput
 
-if TYPE_CHECKING:
-    from vllm_local.async_llm import RequestStream
-
 StartTimer = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Takes seconds and what to call then; returns what cancels it."""
+
+
+class RequestStream(Protocol):
+    """The engine's stream of a request's outputs, as far as it is needed here."""
+
+    @property
+    def request_id(self) -> str:
+        """The request."""
+
+    def abort(self) -> None:
+        """Ends the request soon; harmless if it has ended."""
+
+    def __iter__(self) -> Iterator[RequestOutput]: ...
+
+    def __aiter__(self) -> AsyncIterator[RequestOutput]: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *error: object) -> None:
+        """Aborts the request if it runs."""
 
 
 class RunningRequest:

@@ -18,7 +18,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr, SecretStr, model_validator
-from typing_extensions import Self
 
 from langchain_vllm_local._backends import Backend, EngineBackend, process_registry
 from langchain_vllm_local._batching import run_concurrently
@@ -198,8 +197,8 @@ class ChatVLLMLocal(ChatVLLMLocalFields):
 
     def batch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -387,7 +386,7 @@ class ChatVLLMLocal(ChatVLLMLocalFields):
         return ls_params
 
     @model_validator(mode="after")
-    def _set_vllm_local_version(self) -> Self:
+    def _set_vllm_local_version(self) -> ChatVLLMLocal:
         self._add_version("langchain-vllm-local", __version__)
         return self
 

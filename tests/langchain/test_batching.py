@@ -1,0 +1,94 @@
+import contextvars
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from langchain_vllm_local._batching import RequestGroup, member_of_current_batch, run_concurrently
+
+
+class Request:
+    """Runs until it is aborted."""
+
+    def __init__(self):
+        self.ended = threading.Event()
+
+    def abort(self):
+        self.ended.set()
+
+    def run(self):
+        with member_of_current_batch(self):
+            assert self.ended.wait(10)
+
+
+def test_results_come_as_they_complete():
+    gate = threading.Event()
+    completed = run_concurrently([lambda: gate.wait(10) and "slow", lambda: "fast"], 2)
+    assert next(completed) == (1, "fast")
+    gate.set()
+    assert list(completed) == [(0, "slow")]
+
+
+def test_no_more_than_the_limit_at_a_time():
+    running, peak, lock = set(), [], threading.Lock()
+
+    def call():
+        with lock:
+            running.add(threading.get_ident())
+            peak.append(len(running))
+        time.sleep(0.002)
+        with lock:
+            running.discard(threading.get_ident())
+
+    list(run_concurrently([call] * 12, 3))
+    assert max(peak) == 3
+
+
+def test_calls_see_the_callers_context():
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    variable.set("mine")
+    assert dict(run_concurrently([variable.get] * 2, 2)) == {0: "mine", 1: "mine"}
+
+
+@pytest.mark.parametrize("leave", ["error", "close"])
+def test_leaving_aborts_what_runs_and_drops_what_waits(leave):
+    requests = [Request() for _ in range(4)]
+    failed = threading.Event()
+
+    def first():
+        if leave == "error":
+            failed.set()
+            raise KeyError
+        return "first"
+
+    completed: Any = run_concurrently([first, *(request.run for request in requests)], 3)
+    if leave == "error":
+        with pytest.raises(KeyError):
+            list(completed)
+    else:
+        next(completed)
+        completed.close()
+    assert all(request.ended.is_set() for request in requests[:2])
+
+
+def test_a_group_aborts_late_comers():
+    group, request = RequestGroup(), Request()
+    group.abort()
+    with group.member(request):
+        assert request.ended.is_set()
+
+
+def test_a_group_forgets_who_has_left():
+    group, request = RequestGroup(), Request()
+    with group.member(request):
+        pass
+    group.abort()
+    assert not request.ended.is_set()
+
+
+def test_outside_a_batch_there_is_no_group():
+    request = Request()
+    with member_of_current_batch(request):
+        pass
+    assert not request.ended.is_set()

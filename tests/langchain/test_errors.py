@@ -1,0 +1,72 @@
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core import exceptions as langchain
+
+from langchain_vllm_local._errors import translate, translated_errors
+from vllm_local import errors as engine
+
+
+def every_class(base=engine.VLLMLocalError):
+    for cls in base.__subclasses__():
+        if cls.__module__ == engine.__name__:
+            yield cls
+            yield from every_class(cls)
+
+
+def make(cls):
+    return cls(10, 5) if cls is engine.ContextLengthError else cls("text")
+
+
+@pytest.mark.parametrize("cls", set(every_class()), ids=lambda cls: cls.__name__)
+def test_every_error_is_both_libraries_own(cls):
+    original = make(cls)
+    with pytest.raises(cls) as caught, translated_errors():
+        raise original
+    assert isinstance(caught.value, langchain.ModelError)
+    assert caught.value.__cause__ is original
+    assert str(original) in str(caught.value)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("cls", "target", "retryable"),
+    [
+        (engine.ContextLengthError, langchain.ContextOverflowError, False),
+        (engine.InvalidRequestError, langchain.ModelInvalidRequestError, False),
+        (engine.ChatTemplateError, langchain.ModelInvalidRequestError, False),
+        (engine.ModelNotFoundError, langchain.ModelNotFoundError, False),
+        (engine.CorruptModelError, langchain.ModelError, False),
+        (engine.InsufficientMemoryError, langchain.ModelError, False),
+        (engine.EngineDeadError, langchain.ModelAPIError, True),
+        (engine.EngineClosedError, langchain.ModelConnectionError, True),
+    ],
+)
+def test_langchains_class(cls, target, retryable):
+    error = translate(make(cls))
+    assert isinstance(error, target)
+    assert error.is_retryable is retryable
+
+
+def test_details_survive():
+    errors: list[Any] = [translate(engine.InvalidRequestError("x", parameter="top_p"))]
+    errors.append(translate(engine.ContextLengthError(10, 5)))
+    assert (errors[0].parameter, errors[1].max_model_len) == ("top_p", 5)
+
+
+def test_an_unknown_model_points_to_servers():
+    assert "base_url=" in str(translate(engine.ModelNotFoundError("No such model.")))
+
+
+def test_translated_errors_pass_through_unchanged():
+    error = translate(engine.InvalidRequestError("x"))
+    with pytest.raises(engine.InvalidRequestError) as caught, translated_errors(), translated_errors():
+        raise error
+    assert caught.value is error
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(KeyError), translated_errors():
+        raise KeyError
