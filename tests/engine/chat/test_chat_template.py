@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from tests.engine.chat import templates
@@ -51,8 +53,9 @@ def test_special_tokens_and_keywords_reach_the_template():
 
 @pytest.mark.parametrize("name", ["conversations", "chat_template", "tokenize"])
 def test_keywords_that_are_not_the_template_s(name):
+    kwargs: dict[str, Any] = {name: 1}
     with pytest.raises(InvalidRequestError, match=name):
-        ChatTemplate(templates.CHATML, TOKENS).render(user("x"), **{name: 1})
+        ChatTemplate(templates.CHATML, TOKENS).render(user("x"), **kwargs)
 
 
 @pytest.mark.parametrize(

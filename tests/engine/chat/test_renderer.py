@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
@@ -15,9 +16,9 @@ from vllm_local.errors import (
 )
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
-SYSTEM = {"role": "system", "content": "Be brief."}
-HI = {"role": "user", "content": "Hi"}
-HELLO = {"role": "assistant", "content": "Hello!"}
+SYSTEM: dict[str, Any] = {"role": "system", "content": "Be brief."}
+HI: dict[str, Any] = {"role": "user", "content": "Hi"}
+HELLO: dict[str, Any] = {"role": "assistant", "content": "Hello!"}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 
 
