@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
 from typing import Any, Protocol
 
 from langchain_vllm_local._batching import member_of_current_batch
@@ -32,7 +33,9 @@ class RequestStream(Protocol):
 
     def __enter__(self) -> Any: ...
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Aborts the request if it runs."""
 
 

@@ -198,7 +198,7 @@ class FakeEngine:
         with self.lock:
             if stream.finished:
                 return
-            limit = stream.params.max_tokens or len(self.reply)
+            limit = min(stream.params.max_tokens or len(self.reply), len(self.reply))
             stream.pieces.append(self.reply[stream.num_generated_tokens % len(self.reply)])
             stream.num_generated_tokens += 1
             text = "".join(stream.pieces)

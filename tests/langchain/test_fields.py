@@ -3,11 +3,13 @@ import re
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr, ValidationError
 
 from langchain_vllm_local import ChatVLLMLocal
 from langchain_vllm_local._parameters import ALIASES, CALL_NAMES, NO_EFFECT, SAMPLING_NAMES, UNSUPPORTED
+from vllm_local.config import ENGINE_ARGUMENT_NAMES
 from vllm_local.errors import InvalidConfigError
 from vllm_local.sampling_params import SAMPLING_PARAM_NAMES
 
@@ -73,8 +75,9 @@ def test_every_name_and_alias_is_taken_or_refused_clearly(name):
         with pytest.raises(ValidationError, match=f"{field}=.* is not supported: "):
             ChatVLLMLocal(**{name: bad_value(field)})
     else:
-        value = VALUES.get(field)
-        assert getattr(ChatVLLMLocal(**{name: value}), field) == (value if field != "verbose" else False)
+        value = VALUES.get(field, ChatVLLMLocal.model_fields[field].get_default(call_default_factory=True))
+        taken = getattr(ChatVLLMLocal(**{name: value}), field)
+        assert taken == value or (field == "metadata" and "lc_versions" in taken)
 
 
 def bad_value(field):
@@ -94,7 +97,7 @@ def test_chatopenais_own_default_is_accepted(name):
 
 def test_every_field_is_honoured_without_effect_or_refused():
     """A new field of ChatOpenAI must be sorted into one of these, here and in docs/parameters.md."""
-    base = {*ChatVLLMLocal.__mro__[2].model_fields}  # BaseChatModel's own
+    base = set(BaseChatModel.model_fields)
     elsewhere = {"streaming", "model_kwargs", "extra_body", "openai_api_base"}
     for name in set(OPENAI_NAMES) - base - elsewhere:
         assert name in CALL_NAMES, name
@@ -123,8 +126,8 @@ def test_no_effect_at_construction_is_logged(caplog):
 # ── The page ──
 
 
-def rows(repository):
-    page = (repository / "docs" / "parameters.md").read_text(encoding="utf-8")
+def rows(repository, part=0):
+    page = (repository / "docs" / "parameters.md").read_text(encoding="utf-8").split("## `engine_args`")[part]
     return {
         name: line
         for line in page.splitlines()
@@ -141,6 +144,10 @@ def test_every_parameter_is_on_the_page(repository):
     }
     assert expected - set(told) == set()
     assert set(told) - expected == set()
+
+
+def test_every_engine_argument_is_on_the_page(repository):
+    assert set(rows(repository, part=1)) == set(ENGINE_ARGUMENT_NAMES) - {"model"}
 
 
 def test_the_page_says_what_the_code_does(repository):
@@ -186,13 +193,13 @@ def test_other_backends_are_not_there_yet(backend):
 
 @pytest.mark.parametrize("backend", [None, "engine"])
 def test_base_url_is_not_there_yet(backend):
-    with pytest.raises(ValidationError, match="base_url=.*not in this version yet"):
+    with pytest.raises(ValidationError, match=r"base_url=.*not in this version yet"):
         ChatVLLMLocal(base_url="http://localhost:8000/v1", backend=backend)
 
 
 def test_the_environments_server_is_not_there_yet(monkeypatch):
     monkeypatch.setenv("VLLM_LOCAL_BASE_URL", "http://localhost:8000/v1")
-    with pytest.raises(ValidationError, match="VLLM_LOCAL_BASE_URL.*not in this version yet"):
+    with pytest.raises(ValidationError, match=r"VLLM_LOCAL_BASE_URL.*not in this version yet"):
         ChatVLLMLocal()
     ChatVLLMLocal(backend="engine")
 
@@ -226,7 +233,7 @@ def full():
         stop="x",
         timeout=3,
         api_key="key",
-        engine_args={"hf_token": "token", "max_num_seqs": 3},
+        engine_args={"hf_token": "hf_secret", "max_num_seqs": 3},
         extra_body={"top_k": 3},
         tags=["t"],
     )
@@ -249,8 +256,8 @@ def test_a_rebuild_from_a_dump():
 
 def test_the_hub_token_is_a_secret():
     llm = full()
-    assert "token'" not in repr(llm)
-    assert llm.engine_config().hf_token == "token"
+    assert "hf_secret" not in repr(llm)
+    assert llm.engine_config().hf_token == "hf_secret"
 
 
 def test_model_is_model_name():

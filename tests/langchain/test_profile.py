@@ -7,6 +7,10 @@ from langchain_vllm_local._profile import DerivedProfile, profile_on_disk
 from vllm_local.config import EngineConfig
 
 
+def length(llm):
+    return llm.profile["max_input_tokens"]
+
+
 def folder(tmp_path, name="model", **config):
     path = tmp_path / name
     path.mkdir()
@@ -17,17 +21,17 @@ def folder(tmp_path, name="model", **config):
 @pytest.mark.parametrize("key", ["max_position_embeddings", "max_seq_len", "n_positions"])
 def test_the_context_is_read_from_disk_at_construction(tmp_path, key):
     llm = ChatVLLMLocal(model=folder(tmp_path, **{key: 123}))
-    assert llm.profile["max_input_tokens"] == 123
-    assert llm.profile["tool_calling"] is False
+    assert length(llm) == 123
+    assert (llm.profile or {})["tool_calling"] is False
 
 
 def test_max_model_len_limits_it(tmp_path):
     model = folder(tmp_path, max_position_embeddings=123)
-    assert ChatVLLMLocal(model=model, engine_args={"max_model_len": 50}).profile["max_input_tokens"] == 50
+    assert length(ChatVLLMLocal(model=model, engine_args={"max_model_len": 50})) == 50
 
 
 def test_the_starter_has_one():
-    assert ChatVLLMLocal().profile["max_input_tokens"] > 100
+    assert length(ChatVLLMLocal()) > 100
 
 
 def test_a_model_in_the_hubs_cache(tmp_path):
@@ -37,7 +41,9 @@ def test_a_model_in_the_hubs_cache(tmp_path):
     refs = tmp_path / "models--a--b" / "refs"
     refs.mkdir()
     (refs / "main").write_text("abc")
-    assert profile_on_disk(EngineConfig(model="a/b", download_dir=str(tmp_path)))["max_input_tokens"] == 77
+    found = profile_on_disk(EngineConfig(model="a/b", download_dir=str(tmp_path)))
+    assert found is not None
+    assert found["max_input_tokens"] == 77
     assert profile_on_disk(EngineConfig(model="a/c", download_dir=str(tmp_path))) is None
 
 
@@ -56,7 +62,7 @@ def test_the_engine_knows_better(loader, way):
     llm = ChatVLLMLocal(model="no/such-model")
     loader.options = {"max_model_len": 99}
     {"warm_up": llm.warm_up, "invoke": lambda: llm.invoke("hi"), "stream": lambda: list(llm.stream("hi"))}[way]()
-    assert llm.profile["max_input_tokens"] == 99
+    assert length(llm) == 99
 
 
 async def test_async_use_learns_too(loader):
@@ -64,7 +70,7 @@ async def test_async_use_learns_too(loader):
     for ask in (ChatVLLMLocal.awarm_up, lambda llm: llm.ainvoke("hi")):
         llm = ChatVLLMLocal(model="no/such-model")
         await ask(llm)
-        assert llm.profile["max_input_tokens"] == 99
+        assert length(llm) == 99
 
 
 def test_a_profile_of_the_users_stays(loader):
@@ -78,10 +84,10 @@ def test_a_rebuild_with_another_model_gets_that_ones_profile(tmp_path):
     assert isinstance(llm.profile, DerivedProfile)
     other = folder(tmp_path, "b", max_position_embeddings=456)
     fields = {name: getattr(llm, name) for name in ChatVLLMLocal.model_fields}
-    assert ChatVLLMLocal(**{**fields, "model_name": other}).profile["max_input_tokens"] == 456
+    assert length(ChatVLLMLocal(**{**fields, "model_name": other})) == 456
 
 
 def test_another_models_call_does_not_change_it(loader, tmp_path):
     llm = ChatVLLMLocal(model=folder(tmp_path, max_position_embeddings=123))
     llm.invoke("hi", model="c/d")
-    assert llm.profile["max_input_tokens"] == 123
+    assert length(llm) == 123
