@@ -2,7 +2,6 @@
 
 import time
 
-from langchain_core.messages import AIMessageChunk
 from langchain_core.prompts import ChatPromptTemplate
 from rich.console import Console
 
@@ -33,12 +32,10 @@ def main() -> None:
     num_tokens = 0
     for language, sentence in SENTENCES:
         console.print(f"[dim]{language:>8}[/dim]  {sentence} [dim]→[/dim] ", end="")
-        answer = AIMessageChunk(content="")
         for chunk in chain.stream({"input_language": "English", "output_language": language, "input": sentence}):
             console.print(chunk.text, end="", style="bold green")
-            answer += chunk
+            num_tokens += chunk.usage_metadata["output_tokens"] if chunk.usage_metadata else 0
         console.print()
-        num_tokens += answer.usage_metadata["output_tokens"] if answer.usage_metadata else 0
     seconds = time.perf_counter() - started
     console.print(f"\n[dim]{num_tokens} tokens in {seconds:.1f} s, loading the model included[/dim]")
 
