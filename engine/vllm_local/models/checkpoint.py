@@ -6,7 +6,6 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,7 +50,7 @@ class Checkpoint(Protocol):
         """Every tensor by name."""
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns a tensor on the CPU; it may be a view of the file and is valid until `close`."""
+        """Returns a tensor on the CPU; it may be a view of the file, so copy what is to stay."""
 
     def close(self) -> None:
         """Closes the files."""
@@ -97,7 +96,7 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
 
 
 class SafetensorsCheckpoint:
-    """Safetensors files, mapped into memory; their headers are checked before anything is read.
+    """Safetensors files; their headers are checked before anything is read.
 
     Attributes:
         tensors: Every tensor by name.
@@ -107,11 +106,11 @@ class SafetensorsCheckpoint:
         self.tensors: dict[str, TensorInfo] = {}
         for file in files:
             self.tensors.update(read_safetensors_header(file))
-        self._open: dict[Path, Any] = {}
-        self._stack = ExitStack()
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns a tensor as a view of its file.
+        """Returns a tensor as a view of its file, which is mapped into memory as long as the tensor lives.
+
+        A mapping a tensor, so that pages that were read do not stay in this process until everything is loaded.
 
         Raises:
             CorruptModelError: The file cannot be read.
@@ -120,18 +119,15 @@ class SafetensorsCheckpoint:
 
         file = self.tensors[name].file
         try:
-            if file not in self._open:
-                self._open[file] = self._stack.enter_context(safe_open(file, framework="pt"))
-            tensor: torch.Tensor = self._open[file].get_tensor(name)
+            with safe_open(file, framework="pt") as opened:
+                tensor: torch.Tensor = opened.get_tensor(name)
         except (SafetensorError, OSError) as error:
             message = f"{file}: tensor {name!r} cannot be read ({error}); download the file again."
             raise CorruptModelError(message) from error
         return tensor
 
     def close(self) -> None:
-        """Unmaps the files."""
-        self._open.clear()
-        self._stack.close()
+        """Does nothing: no file stays open."""
 
 
 class PickleCheckpoint:

@@ -3,7 +3,7 @@
 | file | what it holds |
 |---|---|
 | `backend.py` | `TorchKernels`: the interface, in terms of the files below |
-| `linear.py` | packed linears: oneDNN's layout for bf16 on the CPU, plain rows elsewhere |
+| `linear.py` | packed linears: oneDNN's layout on the CPU, plain rows elsewhere |
 | `norm.py` | root-mean-square norm and layer norm |
 | `attention.py` | rotation, KV write and paged attention of one layer |
 | `kv_cache.py` | the paged K and V of one layer |

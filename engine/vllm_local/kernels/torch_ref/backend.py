@@ -92,7 +92,7 @@ class TorchKernels:
         return weight.to(self.device, self.dtype, copy=True)
 
     def pack_tied_head(self, embedding: torch.Tensor) -> PackedLinear:
-        """Shares the rows, except in bf16 on the CPU: oneDNN's layout is a copy of its own."""
+        """Shares the rows, except where oneDNN's layout is a copy of its own."""
         return make_linear(embedding, None)
 
     def pack_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,9 @@ class PlainLinear:
 
 @dataclass(frozen=True, slots=True)
 class OneDnnLinear:
-    """Weights in oneDNN's blocked layout: up to ten times as fast as `F.linear` at 4 to 32 rows on the CPU.
+    """Weights in oneDNN's blocked layout.
+
+    On the CPU this is up to ten times as fast as `F.linear` at 4 to 32 rows in bf16, and two to three times in float32.
 
     Attributes:
         packed: oneDNN's opaque tensor.
@@ -88,9 +91,12 @@ def make_linear(
 
 
 def _suits_onednn(weight: torch.Tensor) -> bool:
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    # Measured on x86 only; elsewhere `F.linear` has the platform's own library behind it.
+    return weight.dtype == torch.float32 and platform.machine().lower() in {"x86_64", "amd64"}
 
 
 def merge_parts(

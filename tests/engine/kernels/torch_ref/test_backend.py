@@ -86,7 +86,8 @@ def test_a_tied_head_has_the_embeddings_weights(dtype: torch.dtype):
     assert torch.equal(tied, kernels.logits(rows, kernels.pack_linear([table])))
 
 
-def test_a_tied_head_shares_memory_where_it_can():
+def test_a_tied_head_shares_memory_where_it_can(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     kernels = TorchKernels("cpu", torch.float32)
     embedding = kernels.pack_embedding(torch.randn(9, 4))
     head = kernels.pack_tied_head(embedding)

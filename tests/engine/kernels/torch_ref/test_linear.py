@@ -37,10 +37,30 @@ def test_parts_lie_side_by_side(dtype: torch.dtype, has_bias: bool, num_rows: in
     assert_near(result, multiply(rows, torch.cat(weights), None if biases is None else torch.cat(biases)))
 
 
-def test_bfloat16_on_the_cpu_takes_the_fast_layout():
-    wanted = OneDnnLinear if ONEDNN else PlainLinear
-    assert isinstance(make_linear(torch.ones(4, 4, dtype=torch.bfloat16), None), wanted)
-    assert isinstance(make_linear(torch.ones(4, 4), None), PlainLinear)
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64", "aarch64"])
+def test_which_layout(machine: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+
+    def layout(dtype: torch.dtype, device: str = "cpu") -> type:
+        return type(make_linear(torch.ones(4, 4, dtype=dtype, device=device), None))
+
+    assert layout(torch.bfloat16) is (OneDnnLinear if ONEDNN else PlainLinear)
+    if torch.backends.mkldnn.is_available():
+        assert layout(torch.float32) is (PlainLinear if machine == "aarch64" else OneDnnLinear)
+    assert layout(torch.float16) is PlainLinear
+    assert layout(torch.float32, "meta") is PlainLinear
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_both_layouts_compute_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    weight, bias, rows = (torch.randn(shape).to(dtype) for shape in ((33, 20), (33,), (7, 20)))
+    results = []
+    for available in (True, False):
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda available=available: available)
+        results.append(make_linear(weight, bias)(rows))
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
 def test_weights_are_copied_and_converted():
