@@ -154,17 +154,12 @@ class TorchKernels:
 
     def allocate_kv_cache(self, config: KVCacheConfig) -> list[TorchKVCache]:
         """Allocates K and V of every layer, in the groups' own dtypes."""
-        caches = {
-            layer: TorchKVCache.allocate(
-                group,
-                num_blocks=config.num_blocks,
-                block_size=config.block_size,
-                device=self.device,
-                dtype=getattr(torch, group.dtype),
+        caches: dict[int, TorchKVCache] = {}
+        for group in config.groups:
+            of_group = TorchKVCache.allocate(
+                group, num_blocks=config.num_blocks, block_size=config.block_size, device=self.device
             )
-            for group in config.groups
-            for layer in group.layers
-        }
+            caches.update(zip(group.layers, of_group, strict=True))
         return [caches[layer] for layer in sorted(caches)]
 
     def begin_step(self, metadata: AttentionMetadata, kv_caches: Sequence[TorchKVCache]) -> TorchStep:

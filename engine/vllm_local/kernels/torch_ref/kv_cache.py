@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from vllm_local.config import KVCacheGroup
+
+
+class GatherBuffers:
+    """Memory that blocks are gathered into, shared by layers that never gather at the same time.
+
+    Fresh memory each time would cost more than the copying: the system hands it out, and takes it back, page by page.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._buffers = [torch.empty(0, device=device, dtype=dtype) for _ in range(2)]
+
+    def take(self, index: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Returns the first (0) or the second (1) buffer in a shape; its contents are whatever was there."""
+        size = math.prod(shape)
+        if self._buffers[index].numel() < size:
+            self._buffers[index] = self._buffers[index].new_empty(size)
+        return self._buffers[index][:size].view(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +37,30 @@ class TorchKVCache:
         k: [Hkv, slots, D], slots = blocks · block size.
         v: [Hkv, slots, D].
         block_size: Tokens in a block.
+        buffers: What `gather` fills.
     """
 
     k: torch.Tensor
     v: torch.Tensor
     block_size: int
+    buffers: GatherBuffers
 
     @classmethod
     def allocate(
-        cls, group: KVCacheGroup, *, num_blocks: int, block_size: int, device: torch.device, dtype: torch.dtype
-    ) -> TorchKVCache:
-        """Returns an empty cache. On the CPU the system hands out its memory page by page, at first use."""
-        slots = num_blocks * block_size
-        k = torch.zeros((group.num_kv_heads, slots, group.k_head_size), device=device, dtype=dtype)
-        v = torch.zeros((group.num_kv_heads, slots, group.v_head_size), device=device, dtype=dtype)
-        return cls(k, v, block_size)
+        cls, group: KVCacheGroup, *, num_blocks: int, block_size: int, device: torch.device
+    ) -> list[TorchKVCache]:
+        """Returns empty caches, one a layer of the group.
+
+        On the CPU the system hands out their memory page by page, at first use.
+        """
+        dtype = getattr(torch, group.dtype)
+        buffers = GatherBuffers(device, dtype)
+
+        def zeros(head_size: int) -> torch.Tensor:
+            shape = (group.num_kv_heads, num_blocks * block_size, head_size)
+            return torch.zeros(shape, device=device, dtype=dtype)
+
+        return [cls(zeros(group.k_head_size), zeros(group.v_head_size), block_size, buffers) for _ in group.layers]
 
     def write(self, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
         """Puts K and V [T, Hkv, D] of the step's tokens into their slots [T] (int64).
@@ -45,7 +72,7 @@ class TorchKVCache:
         self.v.index_copy_(1, slots, torch.nan_to_num(v.transpose(0, 1)))
 
     def gather(self, blocks: torch.Tensor, heads: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns copies of K and V of whole blocks.
+        """Returns copies of K and V of whole blocks, valid until the next call (of any layer of the group).
 
         Args:
             blocks: [B, N], block ids.
@@ -54,10 +81,11 @@ class TorchKVCache:
         Returns:
             Two tensors [heads, B, N · block size, D].
         """
-        return self._gather(self.k, blocks, heads), self._gather(self.v, blocks, heads)
+        return self._gather(0, self.k, blocks, heads), self._gather(1, self.v, blocks, heads)
 
-    def _gather(self, cache: torch.Tensor, blocks: torch.Tensor, heads: slice) -> torch.Tensor:
+    def _gather(self, buffer: int, cache: torch.Tensor, blocks: torch.Tensor, heads: slice) -> torch.Tensor:
         head_size = cache.shape[-1]
         in_blocks = cache[heads].view(-1, cache.shape[1] // self.block_size, self.block_size * head_size)
-        gathered = in_blocks.index_select(1, blocks.flatten())
-        return gathered.view(len(in_blocks), len(blocks), -1, head_size)
+        result = self.buffers.take(buffer, (in_blocks.shape[0], blocks.numel(), in_blocks.shape[2]))
+        torch.index_select(in_blocks, 1, blocks.flatten(), out=result)
+        return result.view(result.shape[0], blocks.shape[0], -1, head_size)

@@ -45,3 +45,18 @@ def test_nothing_infinite_is_kept():
     cache.write(broken, broken, torch.tensor([0]))
     assert cache.k.isfinite().all()
     assert cache.v.isfinite().all()
+
+
+def test_layers_of_a_group_share_what_they_gather_into():
+    groups = (make_group(0, 2), make_group(1))
+    caches = TorchKernels("cpu", torch.float32).allocate_kv_cache(
+        KVCacheConfig(num_blocks=6, block_size=4, groups=groups)
+    )
+    assert caches[0].buffers is caches[2].buffers
+    assert caches[0].buffers is not caches[1].buffers
+    blocks = torch.tensor([[0, 1], [2, 3]])
+    places = [caches[layer].gather(blocks, slice(0, 2))[0].data_ptr() for layer in (0, 2, 0)]
+    assert len(set(places)) == 1
+    k, v = caches[0].gather(blocks[:1], slice(0, 1))
+    assert k.shape == v.shape == (1, 1, 8, 3)
+    assert k.data_ptr() != v.data_ptr()
