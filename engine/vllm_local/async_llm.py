@@ -222,12 +222,11 @@ class AsyncLLM:
 
         Whoever waits for an answer gets EngineClosedError.
         """
-        if self._process_id != os.getpid():
-            return
-        REGISTRY.discard(self)
-        self._thread.stop()
-        self._thread.join()
-        self._executor.shutdown(wait=False)
+        self._close(silently=False)
+
+    def close_at_exit(self) -> None:
+        """Does the same while the interpreter exits, when nobody is left who could be told."""
+        self._close(silently=True)
 
     def check_process(self) -> None:
         """Makes sure that this is the process that loaded the engine.
@@ -253,6 +252,14 @@ class AsyncLLM:
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _close(self, *, silently: bool) -> None:
+        if self._process_id != os.getpid():
+            return
+        REGISTRY.discard(self)
+        self._thread.stop(silently=silently)
+        self._thread.join()
+        self._executor.shutdown(wait=False)
 
     def _check_process(self) -> None:
         if self._process_id != os.getpid():

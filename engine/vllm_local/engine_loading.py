@@ -74,26 +74,32 @@ def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork
     """
     from vllm_local.worker.loading import load_model_runner
 
-    found = _with_path_of_starter(config)
-    if after_fork and found.num_threads != 1:
-        logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
-        found = dataclasses.replace(found, num_threads=1)
-    model_runner, resolved, path = load_model_runner(found, loaded_engines=loaded_engines)
+    # The weights come last: they take the longest, and everything else may be wrong.
+    chat_template = load_chat_template(config.chat_template)
+    path = _model_path(config)
     tokenizer = Tokenizer.from_path(_tokenizer_path(config, path), config, model_path=path)
+    sampling_defaults = read_sampling_defaults(path, config)
+    threaded = config
+    if after_fork and config.num_threads != 1:
+        logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
+        threaded = dataclasses.replace(config, num_threads=1)
+    model_runner, resolved, _ = load_model_runner(threaded, path=path, loaded_engines=loaded_engines)
     return LoadedModel(
         config=dataclasses.replace(resolved, engine=config),
         path=path,
         tokenizer=tokenizer,
-        renderer=ChatRenderer(tokenizer, load_chat_template(config.chat_template)),
-        sampling_defaults=read_sampling_defaults(path, config),
+        renderer=ChatRenderer(tokenizer, chat_template),
+        sampling_defaults=sampling_defaults,
         model_runner=model_runner,
     )
 
 
-def _with_path_of_starter(config: EngineConfig) -> EngineConfig:
-    if config.model != STARTER_MODEL_NAME or Path(config.model).is_dir():
-        return config
-    return dataclasses.replace(config, model=str(starter_path()))
+def _model_path(config: EngineConfig) -> Path:
+    """Returns the model's folder, fetching it from the hub if it is a hub's id."""
+    from vllm_local.models.loader import resolve_model_path
+
+    is_starter = config.model == STARTER_MODEL_NAME and not Path(config.model).is_dir()
+    return starter_path() if is_starter else resolve_model_path(config)
 
 
 def _tokenizer_path(config: EngineConfig, model_path: Path) -> Path:

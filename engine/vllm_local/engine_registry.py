@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from typing import Protocol
 
@@ -14,15 +15,15 @@ class LoadedEngine(Protocol):
     def describe(self) -> str:
         """Returns one line for a person: the model, its size, how to free it."""
 
-    def close(self) -> None:
-        """Frees it; nothing happens if that was done before."""
+    def close_at_exit(self) -> None:
+        """Frees it, without a word to whoever still waits for it."""
 
 
 class EngineRegistry:
     """Engines of this process that nobody has closed or dropped.
 
     Attributes:
-        is_after_fork: Whether this process was forked, and not replaced, since the registry was made.
+        is_after_fork: Whether this process was forked from one that had imported torch, whose threads are lost.
     """
 
     def __init__(self) -> None:
@@ -43,14 +44,14 @@ class EngineRegistry:
         return [engine.describe() for engine in list(self._engines)]
 
     def close_all(self) -> None:
-        """Closes every engine."""
+        """Closes every engine, as the interpreter exits."""
         for engine in list(self._engines):
-            engine.close()
+            engine.close_at_exit()
 
     def begin_child(self) -> None:
         """Forgets all, in the child of a fork: the engines are its parent's."""
         self._engines = weakref.WeakSet()
-        self.is_after_fork = True
+        self.is_after_fork = "torch" in sys.modules
 
 
 REGISTRY = EngineRegistry()

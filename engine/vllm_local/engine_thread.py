@@ -51,6 +51,7 @@ class EngineThread:
         self._collectors: dict[str, OutputCollector] = {}
         self._end_cause: BaseException | None = None
         self._is_ended = False
+        self._ends_silently = False
         self._last_stats = EngineStats()
         self._engine: LLMEngine | None = make_engine(self._deliveries.put)
         self._engine_thread = threading.Thread(target=self._run_engine, name=f"{name} engine", daemon=True)
@@ -69,9 +70,11 @@ class EngineThread:
         return len(self._collectors)
 
     def watch(self) -> None:
-        """Notices an engine thread that has vanished, so that its requests fail."""
+        """Notices threads that are gone, so that whoever waits for them hears of it."""
         if not self._is_ended and not self._engine_thread.is_alive():
             self._end(RuntimeError("the engine thread is gone"))
+        if self._is_ended and not self._output_thread.is_alive():
+            self._fail_all()
 
     def check(self) -> None:
         """Makes sure that the engine is there.
@@ -131,8 +134,13 @@ class EngineThread:
         engine = self._engine
         return self._last_stats if engine is None else engine.stats()
 
-    def stop(self) -> None:
-        """Tells both threads to end after the current step; returns at once."""
+    def stop(self, *, silently: bool = False) -> None:
+        """Tells both threads to end after the current step; returns at once.
+
+        Args:
+            silently: Wake no readers. At exit they can only be daemon threads, which would print their error.
+        """
+        self._ends_silently = silently
         self._commands.put(None)
 
     def join(self) -> None:
@@ -191,6 +199,10 @@ class EngineThread:
             cause = error
             self._end(cause)
             self.stop()
+        if not self._ends_silently:
+            self._fail_all()
+
+    def _fail_all(self) -> None:
         for collector in list(self._collectors.values()):
             wake(collector.fail(self._end_error()))
 

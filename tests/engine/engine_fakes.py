@@ -1,4 +1,4 @@
-"""A model without weights behind the real engine: it answers by rule, as slowly as a test wants, and fails on demand."""
+"""A model without weights behind the real engine: it answers by rule, as slowly as a test wants, or fails."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def repeat_answer(tokens, num_prompt_tokens, choice_index):
 class FakeModelRunner:
     """Computes nothing; the next token of a request is `rule(tokens, num_prompt_tokens, choice_index)`.
 
-    A step takes `step_seconds` and waits for `gate`; a step with `failure` set raises it, and one with `errors` gives up
-    the requests named there.
+    A step takes `step_seconds` and waits for `gate`. It raises `failure` if that is set, and gives up the requests in
+    `errors`.
     """
 
     def __init__(self, rule=repeat_answer, step_seconds=0.0):

@@ -68,7 +68,9 @@ def test_final_only_says_nothing_before_the_end():
     assert shown(collector.take()) == [(0, "a", [1], "stop"), (1, "bc", [2, 3], "length")]
 
 
-@pytest.mark.parametrize(("kind", "lengths"), [(RequestOutputKind.DELTA, [1, 1]), (RequestOutputKind.CUMULATIVE, [1, 2])])
+@pytest.mark.parametrize(
+    ("kind", "lengths"), [(RequestOutputKind.DELTA, [1, 1]), (RequestOutputKind.CUMULATIVE, [1, 2])]
+)
 def test_logprobs(kind, lengths):
     collector, outputs = make_collector(kind), []
     for token_id in (4, 5):

@@ -3,12 +3,16 @@ import pytest
 from tests.engine.engine_fakes import make_tokenizer
 from vllm_local.errors import EngineError
 from vllm_local.output_collector import OutputCollector
-from vllm_local.output_processor import OutputProcessor
+from vllm_local.output_processor import Delivery, OutputProcessor
 from vllm_local.outputs import EngineCoreOutput, TokenLogprobs
 from vllm_local.request import FinishReason, Request
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
 
 TEXT = "quick brown fox"
+
+
+def text_of(output):
+    return output.outputs[0].text
 
 
 class FakeFinisher:
@@ -135,9 +139,9 @@ def test_an_error_of_the_runner_fails_the_whole_request(tokens):
 
 
 def test_stop_strings_are_found_before_the_output_thread_gets_anything(tokens):
-    handed = []
+    handed: list[Delivery] = []
     rig = Rig(stop=["own"], hand_over=handed.extend)
     assert rig.process(tokens) is None
     assert rig.finisher.calls
     rig.processor.deliver(handed)
-    assert rig.collector.take().outputs[0].text == "quick br"
+    assert text_of(rig.collector.take()) == "quick br"

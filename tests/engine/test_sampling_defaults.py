@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,13 @@ def test_without_a_file_the_defaults_are_ours_and_the_room_that_is_left(defaults
 
 
 def test_the_model_s_defaults(defaults_of):
-    config = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1, "do_sample": True}
+    config: dict[str, Any] = {
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "top_k": 20,
+        "repetition_penalty": 1.1,
+        "do_sample": True,
+    }
     config |= {"max_new_tokens": 99, "eos_token_id": 3, "min_p": None, "transformers_version": "5"}
     expected = SamplingParams(temperature=0.6, top_p=0.95, top_k=20, repetition_penalty=1.1, max_tokens=99)
     assert defaults_of(config).make() == expected
@@ -51,7 +58,7 @@ def test_the_engine_s_arguments(defaults_of, tmp_path):
 
 
 def test_a_folder_without_the_file(defaults_of, tmp_path):
-    with pytest.raises(InvalidConfigError, match="a folder with generation_config.json"):
+    with pytest.raises(InvalidConfigError, match=r"a folder with generation_config\.json"):
         defaults_of(generation_config=str(tmp_path / "absent"))
 
 
@@ -62,12 +69,12 @@ def test_a_damaged_file(defaults_of):
 
 @pytest.mark.parametrize("config", [{"temperature": 9}, {"top_p": "high"}, {"max_new_tokens": 0}])
 def test_values_out_of_bounds(defaults_of, config):
-    with pytest.raises(InvalidConfigError, match="sampling defaults of .*generation_config.json cannot be used"):
+    with pytest.raises(InvalidConfigError, match=r"sampling defaults of .*generation_config\.json cannot be used"):
         defaults_of(config)
 
 
 def test_a_name_that_does_not_exist(defaults_of):
-    with pytest.raises(InvalidRequestError, match="'temprature'; did you mean temperature?") as caught:
+    with pytest.raises(InvalidRequestError, match=r"'temprature'; did you mean temperature\?") as caught:
         defaults_of().make(temprature=0.5)
     assert caught.value.parameter == "temprature"
     with pytest.raises(InvalidRequestError, match="no sampling parameter 'xyzzy'"):

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_model_runner(
-    engine: EngineConfig, *, loaded_engines: Sequence[str] = ()
+    engine: EngineConfig, *, path: Path | None = None, loaded_engines: Sequence[str] = ()
 ) -> tuple[ModelRunner, ResolvedConfig, Path]:
     """Loads a model and allocates everything that steps need.
 
@@ -34,6 +34,7 @@ def load_model_runner(
 
     Args:
         engine: The user's arguments; `model` is a folder or a Hugging Face id.
+        path: The model's folder, where the caller has found it already.
         loaded_engines: What is loaded in this process already, for the message that memory is short.
 
     Returns:
@@ -48,7 +49,7 @@ def load_model_runner(
     device = resolve_device(engine.device)
     num_threads = engine.num_threads or default_num_threads()
     torch.set_num_threads(num_threads)
-    path = resolve_model_path(engine)
+    path = resolve_model_path(engine) if path is None else path
     decoder_config = read_model_config(path, engine, device)
     size = weight_bytes(path, decoder_config.dtype, engine.load_format)
     _check_memory(engine, decoder_config.info, size, device, loaded_engines)

@@ -26,7 +26,10 @@ def byte_level_bpe() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=SPECIAL_TOKENS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        show_progress=False,
+        vocab_size=320,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
@@ -40,7 +43,9 @@ def llama2_bpe() -> Tokenizer:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", *SPECIAL_TOKENS, *bytes_])
+    trainer = trainers.BpeTrainer(
+        show_progress=False, vocab_size=400, special_tokens=["<unk>", *SPECIAL_TOKENS, *bytes_]
+    )
     tokenizer.train_from_iterator([text.replace(" ", "▁") for text in CORPUS[:3]], trainer)
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = [item for item in content["added_tokens"] if not item["content"].startswith("<0x")]
@@ -55,7 +60,9 @@ def metaspace_unigram() -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<unk>", *SPECIAL_TOKENS], unk_token="<unk>")
+    trainer = trainers.UnigramTrainer(
+        show_progress=False, vocab_size=200, special_tokens=["<unk>", *SPECIAL_TOKENS], unk_token="<unk>"
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 
@@ -64,7 +71,7 @@ def word_piece() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]", *SPECIAL_TOKENS])
+    trainer = trainers.WordPieceTrainer(show_progress=False, vocab_size=200, special_tokens=["[UNK]", *SPECIAL_TOKENS])
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 

@@ -1,0 +1,94 @@
+import logging
+import os
+from typing import Any
+
+import pytest
+
+from vllm_local.async_llm import AsyncLLM
+from vllm_local.config import STARTER_MODEL_NAME, EngineConfig
+from vllm_local.engine_loading import load
+from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
+from vllm_local.starter import starter_path
+
+SMALL: dict[str, Any] = {"num_threads": 1, "kv_cache_memory_bytes": 2**20, "max_model_len": 64}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load(EngineConfig(**SMALL))
+
+
+def test_the_starter_model_is_found_and_keeps_its_name(loaded):
+    assert loaded.config.engine.model == STARTER_MODEL_NAME
+    assert loaded.path == starter_path()
+    assert loaded.config.max_model_len == 64
+
+
+def test_everything_that_answers_requests_is_there(loaded):
+    messages = [{"role": "user", "content": "Hi"}]
+    assert loaded.renderer.render_token_ids(messages)
+    assert loaded.tokenizer.eos_token_ids
+    assert loaded.sampling_defaults.make().is_greedy, "the starter's generation_config.json says so"
+    assert not loaded.make_engine().has_unfinished_requests()
+
+
+def test_the_starter_answers():
+    with AsyncLLM(EngineConfig(**SMALL)) as engine:
+        prompt = engine.render([{"role": "user", "content": "Hello!"}])
+        *_, last = engine.submit(prompt, engine.default_sampling_params(max_tokens=8))
+    assert last.outputs[0].text
+    assert last.outputs[0].finish_reason in {"stop", "length"}
+
+
+def test_its_tokenizer_may_be_named_too():
+    loaded = load(EngineConfig(tokenizer=STARTER_MODEL_NAME, **SMALL))
+    assert loaded.tokenizer.vocab_size <= loaded.config.model.vocab_size
+
+
+def test_in_a_fork_one_thread_computes(caplog):
+    with caplog.at_level(logging.WARNING):
+        loaded = load(EngineConfig(**{**SMALL, "num_threads": None}), after_fork=True)
+    assert "was forked" in caplog.text
+    assert loaded.config.engine.num_threads is None, "the arguments stay as the user gave them"
+    import torch
+
+    assert torch.get_num_threads() == 1
+
+
+def test_short_memory_names_what_is_loaded():
+    with AsyncLLM(EngineConfig(**SMALL)) as engine:
+        with pytest.raises(InsufficientMemoryError, match=r"vllm-local-starter \(KV cache 1 MiB, 0 requests\)"):
+            AsyncLLM(EngineConfig(**{**SMALL, "kv_cache_memory_bytes": 2**50}))
+        assert not engine.is_closed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"model": "/absent/model"}, ModelNotFoundError),
+        ({"tokenizer": "absent/tokenizer"}, ModelNotFoundError),
+        ({"chat_template": "absent.jinja"}, InvalidConfigError),
+        ({"generation_config": "/absent"}, InvalidConfigError),
+    ],
+)
+def test_wrong_arguments(arguments, error):
+    with pytest.raises(error):
+        load(EngineConfig(**{**SMALL, **arguments}))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_of_a_process_that_computed_loads_its_own():
+    with AsyncLLM(EngineConfig(**{**SMALL, "num_threads": 2})) as engine:
+        prompt = engine.render([{"role": "user", "content": "Hello!"}])
+        params = engine.default_sampling_params(max_tokens=8)
+        *_, expected = engine.submit(prompt, params)
+        child = os.fork()
+        if child == 0:
+            try:
+                own = AsyncLLM(EngineConfig(**{**SMALL, "num_threads": 2}))
+                *_, last = own.submit(prompt, params)
+                os._exit(0 if last.outputs[0].text == expected.outputs[0].text else 1)
+            except BaseException:  # noqa: BLE001 - nothing may come back from here
+                os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,68 @@
+import gc
+import os
+import sys
+
+import pytest
+
+from tests.engine.engine_fakes import make_engine
+from vllm_local.engine_registry import REGISTRY, EngineRegistry
+
+
+class FakeEngine:
+    def __init__(self, name):
+        self.name, self.closed = name, 0
+
+    def describe(self):
+        return self.name
+
+    def close_at_exit(self):
+        self.closed += 1
+
+
+def test_engines_are_named_while_somebody_holds_them():
+    registry = EngineRegistry()
+    first, second = FakeEngine("a"), FakeEngine("b")
+    registry.add(first)
+    registry.add(second)
+    assert sorted(registry.descriptions()) == ["a", "b"]
+    registry.discard(first)
+    assert registry.descriptions() == ["b"]
+    del second
+    gc.collect()
+    assert registry.descriptions() == []
+
+
+def test_all_are_closed_at_exit():
+    registry, engine = EngineRegistry(), FakeEngine("a")
+    registry.add(engine)
+    registry.close_all()
+    assert engine.closed == 1
+
+
+@pytest.mark.parametrize("has_torch", [False, True])
+def test_a_child_knows_none(monkeypatch, has_torch):
+    if has_torch:
+        monkeypatch.setitem(sys.modules, "torch", object())
+    else:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    registry, engine = EngineRegistry(), FakeEngine("a")
+    registry.add(engine)
+    assert not registry.is_after_fork
+    registry.begin_child()
+    assert registry.is_after_fork == has_torch
+    assert registry.descriptions() == []
+    registry.close_all()
+    assert engine.closed == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_process_s_registry_notices_a_fork():
+    with make_engine() as engine:
+        assert engine.describe() in REGISTRY.descriptions()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if not REGISTRY.descriptions() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    assert not REGISTRY.is_after_fork
+    assert engine.describe() not in REGISTRY.descriptions()
