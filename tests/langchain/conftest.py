@@ -36,8 +36,8 @@ def starter_arguments():
 
 @pytest.fixture
 def starter(starter_arguments):
-    """The starter model on the real engine, greedy."""
-    return ChatVLLMLocal(temperature=0, **starter_arguments)
+    """The starter model on the real engine, greedy and brief."""
+    return ChatVLLMLocal(temperature=0, max_tokens=12, **starter_arguments)
 
 
 @pytest.hookimpl(wrapper=True)
