@@ -84,11 +84,14 @@ def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork
         logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
         threaded = dataclasses.replace(config, num_threads=1)
     model_runner, resolved, _ = load_model_runner(threaded, path=path, loaded_engines=loaded_engines)
+    renderer = ChatRenderer(tokenizer, chat_template)
+    if renderer.is_fallback:
+        logger.info("%s has no chat template; conversations become a plain transcript.", config.model)
     return LoadedModel(
         config=dataclasses.replace(resolved, engine=config),
         path=path,
         tokenizer=tokenizer,
-        renderer=ChatRenderer(tokenizer, chat_template),
+        renderer=renderer,
         sampling_defaults=sampling_defaults,
         model_runner=model_runner,
     )

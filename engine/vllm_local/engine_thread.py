@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from vllm_local.engine_stats import EngineStats
 from vllm_local.errors import EngineClosedError, EngineDeadError, EngineError, InvalidRequestError
@@ -19,7 +19,11 @@ from vllm_local.output_processor import Delivery
 
 T = TypeVar("T")
 
+Command: TypeAlias = Callable[[LLMEngine], object]
+"""What other threads ask of the engine thread."""
+
 _ALIVE_CHECK_SECONDS = 1.0
+_IDLE_SECONDS = 0.05
 
 
 class EngineFactory(Protocol):
@@ -46,7 +50,7 @@ class EngineThread:
             make_engine: Makes the engine.
             name: Of the threads, for debuggers.
         """
-        self._commands: queue.SimpleQueue[Callable[[LLMEngine], object] | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._deliveries: queue.SimpleQueue[list[Delivery] | None] = queue.SimpleQueue()
         self._collectors: dict[str, OutputCollector] = {}
         self._end_cause: BaseException | None = None
@@ -180,11 +184,18 @@ class EngineThread:
             except queue.Empty:
                 if engine.has_unfinished_requests():
                     return True
-                engine.check_integrity()
-                command = self._commands.get()
+                command = self._sleep(engine)
             if command is None:
                 return False
             command(engine)
+
+    def _sleep(self, engine: LLMEngine) -> Command | None:
+        """Waits for something to do; checks the books unless that comes soon, so that it delays nobody."""
+        try:
+            return self._commands.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            engine.check_integrity()
+            return self._commands.get()
 
     def _run_output(self) -> None:
         cause: BaseException | None = None

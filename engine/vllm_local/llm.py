@@ -164,17 +164,14 @@ class LLM:
         self, prompts: Sequence[Prompt], params: list[SamplingParams], priorities: list[int], *, use_tqdm: bool
     ) -> list[RequestOutput]:
         streams = self._engine.submit_batch(prompts, params, priorities)
-        with _aborting(streams), BatchProgress(len(streams), is_shown=use_tqdm) as progress:
-            return [_wait(stream, streams, progress) for stream in streams]
+        with _aborting(streams), BatchProgress(streams, is_shown=use_tqdm) as progress:
+            return [_wait(stream, progress) for stream in streams]
 
 
-def _wait(stream: RequestStream, streams: list[RequestStream], progress: BatchProgress) -> RequestOutput:
+def _wait(stream: RequestStream, progress: BatchProgress) -> RequestOutput:
     while True:
         output = stream.poll(_POLL_SECONDS)
-        progress.update(
-            num_finished=sum(item.is_ended for item in streams),
-            num_tokens=sum(item.num_generated_tokens for item in streams),
-        )
+        progress.refresh()
         if output is not None:
             return output
 

@@ -53,7 +53,8 @@ class _Choice:
         self.texts.append(delta.text)
         self.token_ids += delta.token_ids
         if delta.logprobs is not None and delta.sampled_logprobs is not None:
-            self.logprobs = (self.logprobs or []) + delta.logprobs
+            self.logprobs = [] if self.logprobs is None else self.logprobs
+            self.logprobs += delta.logprobs
             self.cumulative_logprob = (self.cumulative_logprob or 0.0) + sum(delta.sampled_logprobs)
         self.finish_reason = delta.finish_reason
         self.stop_reason = delta.stop_reason

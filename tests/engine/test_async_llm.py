@@ -421,6 +421,19 @@ class TestEnd:
         gc.collect()
         assert runner() is None
 
+    def test_a_failed_engine_frees_its_model_even_if_the_error_is_kept(self):
+        runner = FakeModelRunner()
+        runner.failure = RuntimeError("the weights melted")
+        engine, freed = make_engine(runner), weakref.ref(runner)
+        with pytest.raises(EngineDeadError) as caught:
+            list(engine.submit("Hi", FOREVER))
+        engine._thread.join()
+        del runner
+        gc.collect()
+        assert caught.value.__cause__ is not None
+        assert caught.value.__cause__.__traceback__ is not None
+        assert freed() is None
+
     def test_a_stream_keeps_its_engine(self):
         stream = make_engine().submit("Hi", SamplingParams(max_tokens=30))
         gc.collect()

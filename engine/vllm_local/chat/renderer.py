@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ from vllm_local.tokenizer.tokenizer import Tokenizer
 from vllm_local.tokenizer.tokenizer_files import DEFAULT_TEMPLATE_NAME
 
 __all__ = ["ChatRenderer", "load_chat_template"]
-
-logger = logging.getLogger(__name__)
 
 _TOOL_TEMPLATE_NAME = "tool_use"
 
