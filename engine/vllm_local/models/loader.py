@@ -115,6 +115,7 @@ def load_model(
     kernels = TorchKernels(device, getattr(torch, decoder_config.dtype))
     with closing(open_checkpoint(path, load_format)) as checkpoint, torch.inference_mode():
         _check_weights(checkpoint, decoder_config, path)
+        _log_unused(checkpoint, decoder_config)
         return _DecoderBuilder(decoder_config, kernels, checkpoint).build(progress=progress)
 
 
@@ -134,14 +135,13 @@ def _check_weights(checkpoint: Checkpoint, config: DecoderConfig, path: Path) ->
         if tensor.shape != shape:
             message = f"{tensor.file}: tensor {name!r} has shape {tensor.shape}, but config.json asks for {shape}."
             raise CorruptModelError(message)
-    _log_unused(checkpoint, config, expected.keys())
 
 
-def _log_unused(checkpoint: Checkpoint, config: DecoderConfig, expected: Iterable[str]) -> None:
+def _log_unused(checkpoint: Checkpoint, config: DecoderConfig) -> None:
     tied_head = f"{config.names.head}.weight" if config.tie_word_embeddings else None
     unused = [
         name
-        for name in sorted(checkpoint.tensors.keys() - set(expected))
+        for name in sorted(checkpoint.tensors.keys() - config.weight_shapes().keys())
         if not name.endswith(config.names.ignored) and name != tied_head
     ]
     if unused:

@@ -214,6 +214,7 @@ def test_fields_that_make_no_sense_are_named(changes: dict[str, Any], named: str
         (LLAMA_32_1B, {"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
         (LLAMA_32_1B, {"hidden_act": "swiglu"}, "hidden_act='swiglu'"),
         (LLAMA_32_1B, {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        (QWEN3_06B, {"rope_parameters": {"full_attention": {"rope_theta": 5.0}}}, "full_attention"),
         (MPT_7B, {"no_bias": False}, "no_bias"),
         (MPT_7B, {"norm_type": "rmsnorm"}, "norm_type"),
         *(

@@ -117,7 +117,7 @@ def _decode_groups(metadata: AttentionMetadata, block_size: int) -> Iterator[Que
         if len(members) < len(lengths):
             chosen = torch.tensor(members, device=blocks.device)
             blocks = blocks.index_select(0, chosen)
-            tokens = metadata.query_start_loc.index_select(0, chosen)
+            tokens = metadata.query_start_loc.index_select(0, chosen).long()
         yield QueryGroup(
             tokens=tokens,
             blocks=blocks,

@@ -117,6 +117,8 @@ def _read_frequencies(fields: ConfigFields, head_size: int) -> tuple[float, ...]
     theta = (rope if "rope_theta" in rope else fields).number("rope_theta", default=10000.0, above=1.0)
     for place in (rope, fields):
         place.require("partial_rotary_factor", 1, 1.0)
+    for layer_type in ("full_attention", "sliding_attention"):
+        rope.require(layer_type)
     return rotary_frequencies(head_size, theta, _read_scaling(rope, fields))
 
 
