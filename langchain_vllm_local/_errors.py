@@ -98,6 +98,7 @@ _TRANSLATIONS: tuple[tuple[type[engine.VLLMLocalError], type[engine.VLLMLocalErr
     (engine.EngineError, LocalEngineError),
 )
 
+_MEMORY_HINT = "shutdown() frees a chat model's engine, ChatVLLMLocal.shutdown_all() those of all."
 _ATTACH_HINT = (
     "If a server elsewhere serves this model, it is to be reached by base_url=, which this version does not have yet."
 )
@@ -130,4 +131,6 @@ def translate(error: engine.VLLMLocalError) -> Exception:
         return target(str(error), parameter=error.parameter)
     if isinstance(error, engine.ModelNotFoundError):
         return target(f"{error} {_ATTACH_HINT}")
+    if isinstance(error, engine.InsufficientMemoryError):
+        return target(f"{error} {_MEMORY_HINT}")
     return target(str(error))

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import LanguageModelInput, ModelProfile
@@ -27,6 +27,9 @@ from langchain_vllm_local._parameters import CALL_NAMES, REQUEST_NAMES, SAMPLING
 from langchain_vllm_local._profile import DerivedProfile, model_profile, profile_on_disk
 from langchain_vllm_local._results import MODEL_PROVIDER, combine_llm_outputs
 from vllm_local import __version__
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import _ChatModelBinding
 
 _HANDLES = ("client", "async_client", "root_client", "root_async_client", "http_client", "http_async_client")
 
@@ -257,7 +260,7 @@ class ChatVLLMLocal(ChatVLLMLocalFields):
         else:
             yield from run_concurrently(calls, limit)
 
-    def bind(self, **kwargs: Any) -> Any:
+    def bind(self, **kwargs: Any) -> _ChatModelBinding:
         """Returns this model with parameters for its calls.
 
         Args:

@@ -1,6 +1,7 @@
 """Many requests at once, and requests whose caller goes away."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel
 
 from langchain_vllm_local import ChatVLLMLocal
 
@@ -47,7 +48,7 @@ def prompted(llm):
 # ── One continuous batch ──
 
 
-@pytest.mark.parametrize("what", ["model", "chain", "bound", "bound chain", "mapped"])
+@pytest.mark.parametrize("what", ["model", "chain", "bound", "bound chain", "mapped", "retrying", "with fallbacks"])
 def test_a_batch_fills_the_engine(loader, gathering, what):
     dicts = [{"text": text} for text in TEXTS]
     ask = {
@@ -56,6 +57,8 @@ def test_a_batch_fills_the_engine(loader, gathering, what):
         "bound": lambda: gathering.bind(stop=["y"]).batch(TEXTS),
         "bound chain": lambda: prompted(gathering.bind(stop=["y"]).with_config(tags=["t"])).batch(dicts),
         "mapped": lambda: gathering.map().invoke(TEXTS),
+        "retrying": lambda: gathering.with_retry().batch(TEXTS),
+        "with fallbacks": lambda: gathering.with_fallbacks([gathering]).batch(TEXTS),
     }
     assert len(ask[what]()) == NUM_INPUTS
     assert loader.record.peak == MAX_NUM_SEQS
@@ -114,8 +117,11 @@ def test_max_num_seqs_is_the_default(loader):
         lambda llm, config: RunnableParallel(answer=llm).batch(TEXTS, config),
         lambda llm, config: RunnableLambda(llm.invoke).batch(TEXTS, config),
         lambda llm, config: list(prompted(llm).batch_as_completed([{"text": text} for text in TEXTS], config)),
+        lambda llm, config: llm.configurable_fields(temperature=ConfigurableField(id="heat")).batch(
+            TEXTS, {**config, "configurable": {"heat": 0.5}}
+        ),
     ],
-    ids=["parallel", "lambda", "chain as completed"],
+    ids=["parallel", "lambda", "chain as completed", "configured"],
 )
 def test_what_langchain_caps_and_the_remedy(loader, slow, compose):
     compose(slow, {})
@@ -251,6 +257,23 @@ async def test_leaving_v3_events_aborts(loader, endless):
     async for _ in stream.text:
         break
     await stream.aclose()
+    await assert_aborted(loader)
+
+
+async def test_leaving_v2_events_aborts(loader, endless):
+    events = endless.astream_events("hi", version="v2")
+    async for event in events:
+        if event["event"] == "on_chat_model_stream":
+            break
+    await events.aclose()
+    await assert_aborted(loader)
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+async def test_leaving_sync_v3_events_aborts_when_they_are_collected(loader, endless):
+    """They have no close(), and refer to themselves."""
+    next(iter(endless.stream_events("hi", version="v3").text))
+    gc.collect()
     await assert_aborted(loader)
 
 

@@ -260,5 +260,9 @@ def test_the_hub_token_is_a_secret():
     assert llm.engine_config().hf_token == "hf_secret"
 
 
+def test_a_folder_may_be_a_path(tmp_path):
+    assert ChatVLLMLocal(model=tmp_path).model_name == str(tmp_path)
+
+
 def test_model_is_model_name():
     assert ChatVLLMLocal(model="a/b").model == ChatVLLMLocal(model_name="a/b").model == "a/b"

@@ -12,7 +12,8 @@ HEAD = """
 import multiprocessing, os, pickle, signal, sys, threading, warnings
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # Python 3.12 on forks among threads
 from langchain_vllm_local import ChatVLLMLocal
-llm = ChatVLLMLocal(temperature=0, max_tokens=12, engine_args={"kv_cache_memory_bytes": 2**25, "use_tqdm_on_load": False})
+small = {"kv_cache_memory_bytes": 2**25, "use_tqdm_on_load": False}
+llm = ChatVLLMLocal(temperature=0, max_tokens=12, engine_args=small)
 
 def in_child(function):
     child = os.fork()
@@ -38,6 +39,7 @@ def run(code):
         [sys.executable, "-c", HEAD + textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
     )
     assert result.returncode == 0, result.stderr
+    assert not any(word in result.stderr for word in ("Traceback", "Exception ignored", "Fatal")), result.stderr
 
 
 def test_a_fork_before_first_use():
@@ -83,6 +85,12 @@ def test_workers_of_multiprocessing():
         with multiprocessing.get_context("fork").Pool(2) as pool:
             assert pool.map_async(answer, [None, pickle.loads(pickle.dumps(llm))]).get(60) == [expected] * 2
         assert answer() == expected
+    """)
+
+
+def test_exit_while_the_model_loads():
+    run("""
+        threading.Thread(target=llm.warm_up, daemon=True).start()
     """)
 
 
