@@ -6,9 +6,9 @@ and end by itself. Nothing constrains the output.
 
 import argparse
 import json
-import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -30,7 +30,6 @@ from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
 
 MAX_TOKENS = 128
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -125,23 +124,25 @@ def evaluate(generate: Generate, count: int, seed: int) -> Iterator[tuple[Score,
         yield Score(skill, len(samples), correct, *wilson_interval(correct, len(samples)), stopped), failures
 
 
-def engine_generator(model: str) -> Generate:
-    """Return greedy generation by the engine of this package."""
+@contextmanager
+def engine_generator(model: str) -> Iterator[Generate]:
+    """Give greedy generation by the engine of this package."""
     from vllm_local.llm import LLM
     from vllm_local.sampling_params import SamplingParams
 
-    llm = LLM(model=model)
     params = SamplingParams(temperature=0, max_tokens=MAX_TOKENS)
 
     def generate(prompts: list[list[Message]]) -> list[Answer]:
-        outputs = [result.outputs[0] for result in llm.chat(prompts, params)]
-        return [Answer(output.text, str(output.finish_reason) == "stop") for output in outputs]
+        outputs = [result.outputs[0] for result in llm.chat(prompts, params, use_tqdm=False)]
+        return [Answer(output.text, output.finish_reason == "stop") for output in outputs]
 
-    return generate
+    with LLM(model=model) as llm:
+        yield generate
 
 
-def transformers_generator(model: str, batch_size: int = 32) -> Generate:
-    """Return greedy generation by transformers."""
+@contextmanager
+def transformers_generator(model: str, batch_size: int = 32) -> Iterator[Generate]:
+    """Give greedy generation by transformers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -162,14 +163,13 @@ def transformers_generator(model: str, batch_size: int = 32) -> Generate:
         starts = range(0, len(prompts), batch_size)
         return [answer for start in starts for answer in generate_batch(prompts[start : start + batch_size])]
 
-    return generate
+    yield generate
 
 
 def _show(table: Table, score: Score) -> None:
     share = f"{100 * score.correct / score.samples:.1f} %"
     interval = f"{100 * score.low:.1f}-{100 * score.high:.1f}"
     table.add_row(score.skill, str(score.samples), share, interval, f"{100 * score.stopped / score.samples:.1f} %")
-    _logger.info("%s: %s", score.skill, share)
 
 
 def _show_failures(console: Console, failures: list[tuple[Sample, Answer]]) -> None:
@@ -189,13 +189,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the scores")
     arguments = parser.parse_args()
     console = Console()
-    generate = (transformers_generator if arguments.transformers else engine_generator)(str(arguments.model))
+    generator = transformers_generator if arguments.transformers else engine_generator
     table = Table("skill", "samples", "exact", "95 % interval", "ended by itself")
     scores = []
-    for score, failures in evaluate(generate, arguments.samples, arguments.seed):
-        _show(table, score)
-        _show_failures(console, failures[: arguments.failures])
-        scores.append(asdict(score))
+    with generator(str(arguments.model)) as generate:
+        for score, failures in evaluate(generate, arguments.samples, arguments.seed):
+            _show(table, score)
+            _show_failures(console, failures[: arguments.failures])
+            scores.append(asdict(score))
     console.print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
