@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,6 +132,8 @@ class TransformersBackend:
             )
             raise ModelLoadError(message) from error
         self.tokenizer: Any = tokenizer
+        # transformers' tokenizers set padding and truncation before they encode, and fail if two threads do.
+        self._lock = threading.Lock()
         self._special_token_ids = frozenset(int(token_id) for token_id in self.tokenizer.all_special_ids)
 
     @property
@@ -145,7 +148,9 @@ class TransformersBackend:
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Returns the text's token ids."""
-        return [int(token_id) for token_id in self.tokenizer.encode(text, add_special_tokens=add_special_tokens)]
+        with self._lock:
+            token_ids = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return [int(token_id) for token_id in token_ids]
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
         """Returns the tokens' text."""
