@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
@@ -38,7 +38,8 @@ class SamplingParams:
         n: Answers to sample for the prompt, which they share.
         presence_penalty: Taken from the logit of every token already in the answer, in [-2, 2].
         frequency_penalty: The same, times the token's count in the answer, in [-2, 2].
-        repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt or answer; > 0.
+        repetition_penalty: Divides positive and multiplies negative logits of tokens in prompt or answer;
+            in [0.01, 100].
         temperature: 0 is greedy; otherwise logits are divided by it; in [0, 2].
         top_p: Keep the fewest tokens whose probabilities add up to it, in (0, 1].
         top_k: Keep that many tokens; 0 or -1 keeps all.
@@ -134,6 +135,12 @@ class SamplingParams:
 
 _INTEGERS = ("n", "top_k", "min_tokens")
 _OPTIONAL_INTEGERS = ("seed", "max_tokens", "logprobs")
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "include_stop_str_in_output": (bool, "must be True or False"),
+    "ignore_eos": (bool, "must be True or False"),
+    "skip_special_tokens": (bool, "must be True or False"),
+    "output_kind": (RequestOutputKind, "must be a RequestOutputKind"),
+}
 _NUMBERS = (
     "presence_penalty",
     "frequency_penalty",
@@ -146,6 +153,8 @@ _BOUNDS: tuple[tuple[str, float, float, str], ...] = (
     ("n", 1, MAX_CHOICES, f"must be between 1 and {MAX_CHOICES}"),
     ("presence_penalty", -2, 2, "must be in [-2, 2]"),
     ("frequency_penalty", -2, 2, "must be in [-2, 2]"),
+    # Far beyond these, logits leave float32's range.
+    ("repetition_penalty", 0.01, 100, "must be in [0.01, 100]"),
     ("temperature", 0, 2, "must be in [0, 2]"),
     ("min_p", 0, 1, "must be in [0, 1]"),
     ("top_k", 0, math.inf, "must be 0 or -1 (all tokens) or at least 1"),
@@ -159,6 +168,9 @@ _BOUNDS: tuple[tuple[str, float, float, str], ...] = (
 def _check_bounds(params: SamplingParams) -> None:
     for name in (*_INTEGERS, *_OPTIONAL_INTEGERS, *_NUMBERS):
         _check_type(name, getattr(params, name))
+    for name, (kind, rule) in _TYPES.items():
+        if not isinstance(getattr(params, name), kind):
+            _refuse(name, rule, getattr(params, name))
     if params.temperature < 0:
         _refuse("temperature", "must be non-negative", params.temperature)
     for name, low, high, rule in _BOUNDS:
@@ -167,8 +179,6 @@ def _check_bounds(params: SamplingParams) -> None:
             _refuse(name, rule, value)
     if not 0 < params.top_p <= 1:
         _refuse("top_p", "must be in (0, 1]", params.top_p)
-    if not 0 < params.repetition_penalty < math.inf:
-        _refuse("repetition_penalty", "must be greater than 0", params.repetition_penalty)
     if params.max_tokens is not None and params.min_tokens > params.max_tokens:
         _refuse("min_tokens", f"must not exceed max_tokens={params.max_tokens}", params.min_tokens)
     if params.n > 1 and params.is_greedy:
@@ -185,7 +195,7 @@ def _check_type(name: str, value: object) -> None:
         _refuse(name, "must be a number", value)
     elif name not in _NUMBERS and not isinstance(value, int):
         _refuse(name, "must be an integer", value)
-    elif not math.isfinite(value):
+    elif isinstance(value, float) and not math.isfinite(value):
         _refuse(name, "must be finite", value)
 
 
@@ -207,8 +217,9 @@ def _as_strings(stop: object) -> tuple[str, ...]:
 
 
 def _as_token_ids(name: str, token_ids: Sequence[int] | None) -> tuple[int, ...]:
-    values = tuple(token_ids or ())
-    if any(isinstance(item, bool) or not isinstance(item, int) or item < 0 for item in values):
+    is_many = token_ids is None or isinstance(token_ids, Iterable)
+    values = tuple(token_ids or ()) if is_many else ()
+    if not is_many or any(isinstance(item, bool) or not isinstance(item, int) or item < 0 for item in values):
         _refuse(name, "must be a list of token ids, integers from 0", token_ids)
     if name == "allowed_token_ids" and not values:
         _refuse(name, "must not be empty", token_ids)
@@ -217,8 +228,9 @@ def _as_token_ids(name: str, token_ids: Sequence[int] | None) -> tuple[int, ...]
 
 def _as_logit_bias(logit_bias: Mapping[Any, float] | None) -> dict[int, float]:
     try:
-        biases = {int(token_id): float(bias) for token_id, bias in (logit_bias or {}).items()}
-    except (AttributeError, TypeError, ValueError) as error:
+        # Token ids arrive from JSON as texts.
+        biases = {int(str(token_id)): float(bias) for token_id, bias in (logit_bias or {}).items()}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         message = f"logit_bias must map token ids to numbers, got {logit_bias!r}."
         raise InvalidRequestError(message, parameter="logit_bias") from error
     for token_id, bias in biases.items():

@@ -32,7 +32,9 @@ def test_defaults_are_those_of_vllm() -> None:
         ("min_p", 1.1, r"min_p must be in \[0, 1\]"),
         ("presence_penalty", 3, r"presence_penalty must be in \[-2, 2\]"),
         ("frequency_penalty", -3, r"frequency_penalty must be in \[-2, 2\]"),
-        ("repetition_penalty", 0, "repetition_penalty must be greater than 0"),
+        ("temperature", 10**400, r"temperature must be in \[0, 2\]"),
+        ("repetition_penalty", 0, r"repetition_penalty must be in \[0.01, 100\]"),
+        ("repetition_penalty", 1e300, r"repetition_penalty must be in \[0.01, 100\]"),
         ("max_tokens", 0, "max_tokens must be at least 1, got 0"),
         ("max_tokens", -5, "max_tokens must be at least 1"),
         ("max_tokens", True, "max_tokens must be a number"),
@@ -40,6 +42,7 @@ def test_defaults_are_those_of_vllm() -> None:
         ("n", 0, "n must be between 1 and"),
         ("n", 1000, "n must be between 1 and"),
         ("logprobs", 21, "logprobs must be between 0 and 20"),
+        ("seed", 10**400, "seed must fit in 64 bits"),
         ("seed", 2**63, "seed must fit in 64 bits"),
         ("stop", 3, "stop must be a string or a list of strings"),
         ("stop", ["a", 3], "stop must be a string or a list of strings"),
@@ -47,10 +50,18 @@ def test_defaults_are_those_of_vllm() -> None:
         ("stop", ["x"] * 17, "stop takes at most 16 strings"),
         ("stop", ["x" * 1025], "stop takes at most 16 strings of at most 1024 characters"),
         ("stop_token_ids", [-1], "stop_token_ids must be a list of token ids"),
+        ("stop_token_ids", 5, "stop_token_ids must be a list of token ids"),
+        ("allowed_token_ids", 5, "allowed_token_ids must be a list of token ids"),
         ("allowed_token_ids", [], "allowed_token_ids must not be empty"),
         ("logit_bias", {"a": 1}, "logit_bias must map token ids to numbers"),
         ("logit_bias", {1: 101}, "logit_bias must map token ids"),
+        ("logit_bias", {1.5: 1}, "logit_bias must map token ids to numbers"),
+        ("logit_bias", {float("inf"): 1}, "logit_bias must map token ids to numbers"),
+        ("logit_bias", {1: 10**400}, "logit_bias must map token ids to numbers"),
         ("logit_bias", [1], "logit_bias must map token ids to numbers"),
+        ("ignore_eos", "no", "ignore_eos must be True or False, got 'no'"),
+        ("skip_special_tokens", None, "skip_special_tokens must be True or False"),
+        ("output_kind", "delta", "output_kind must be a RequestOutputKind, got 'delta'"),
         ("structured_outputs", {"json": {}}, "structured_outputs is not supported in this version"),
     ],
 )
@@ -58,6 +69,12 @@ def test_bad_values_are_refused_by_name(name: str, value: Any, message: str) -> 
     with pytest.raises(InvalidRequestError, match=message) as caught:
         SamplingParams(**{name: value})
     assert caught.value.parameter == name
+
+
+@pytest.mark.parametrize("name", ["top_k", "max_tokens"])
+def test_a_limit_beyond_every_float_is_a_limit(name: str) -> None:
+    params = SamplingParams(**{name: 10**400})  # type: ignore[arg-type]
+    assert getattr(params, name) == 10**400
 
 
 def test_values_at_odds_with_each_other_are_refused() -> None:
