@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from queue import SimpleQueue
+from typing import Protocol, TypeVar, cast
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
@@ -80,24 +80,31 @@ def run_concurrently(calls: Sequence[Callable[[], Result]], max_workers: int) ->
         The call's index and its result.
     """
     group = RequestGroup()
+    # Unlike waiting for futures, reading this queue takes no lock that Ctrl-C could leave behind.
+    outcomes: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
     with ContextThreadPoolExecutor(max_workers=min(max_workers, len(calls))) as executor:
         token = _current_group.set(group)
         try:
-            pending = {executor.submit(call): index for index, call in enumerate(calls)}
+            futures = [executor.submit(_report, call, index, outcomes) for index, call in enumerate(calls)]
         finally:
             _current_group.reset(token)
         try:
-            yield from _as_completed(pending)
+            for _ in futures:
+                index, result, error = outcomes.get()
+                if error is not None:
+                    raise error
+                yield index, cast("Result", result)
         except BaseException:
-            for future in pending:
+            for future in futures:
                 future.cancel()
             group.abort()
             raise
 
 
-def _as_completed(pending: dict[Future[Result], int]) -> Iterator[tuple[int, Result]]:
-    futures = set(pending)
-    while futures:
-        done, futures = wait(futures, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=pending.__getitem__):
-            yield pending[future], future.result()
+def _report(
+    call: Callable[[], Result], index: int, outcomes: SimpleQueue[tuple[int, Result | None, BaseException | None]]
+) -> None:
+    try:
+        outcomes.put((index, call(), None))
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever reads the queue
+        outcomes.put((index, None, error))

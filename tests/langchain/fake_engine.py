@@ -40,11 +40,13 @@ class FakeStream:
         self.finished = False
         self.pieces = []
         self.outputs: deque = deque()
-        self.changed = threading.Condition()
+        # Not `with self.changed`: Ctrl-C inside its __enter__ would leave it locked.
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.waker = None
 
     def push(self, item):
-        with self.changed:
+        with self.lock:
             self.outputs.append(item)
             self.changed.notify_all()
             if self.waker is not None:
@@ -64,7 +66,7 @@ class FakeStream:
         return self
 
     def __next__(self):
-        with self.changed:
+        with self.lock:
             while not self.outputs:
                 self.changed.wait()
             return self.taken(StopIteration)
@@ -74,7 +76,7 @@ class FakeStream:
 
     async def __anext__(self):
         while True:
-            with self.changed:
+            with self.lock:
                 if self.outputs:
                     return self.taken(StopAsyncIteration)
                 event = asyncio.Event()
