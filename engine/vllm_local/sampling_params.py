@@ -93,6 +93,7 @@ class SamplingParams:
             object.__setattr__(self, "allowed_token_ids", _as_token_ids("allowed_token_ids", self.allowed_token_ids))
         object.__setattr__(self, "logit_bias", _as_logit_bias(self.logit_bias))
         object.__setattr__(self, "top_k", 0 if self.top_k == -1 else self.top_k)
+        _check_types(self)
         _check_bounds(self)
 
     @property
@@ -165,12 +166,15 @@ _BOUNDS: tuple[tuple[str, float, float, str], ...] = (
 )
 
 
-def _check_bounds(params: SamplingParams) -> None:
+def _check_types(params: SamplingParams) -> None:
     for name in (*_INTEGERS, *_OPTIONAL_INTEGERS, *_NUMBERS):
-        _check_type(name, getattr(params, name))
+        _check_number(name, getattr(params, name))
     for name, (kind, rule) in _TYPES.items():
         if not isinstance(getattr(params, name), kind):
             _refuse(name, rule, getattr(params, name))
+
+
+def _check_bounds(params: SamplingParams) -> None:
     if params.temperature < 0:
         _refuse("temperature", "must be non-negative", params.temperature)
     for name, low, high, rule in _BOUNDS:
@@ -188,7 +192,7 @@ def _check_bounds(params: SamplingParams) -> None:
         raise InvalidRequestError(message, parameter="structured_outputs")
 
 
-def _check_type(name: str, value: object) -> None:
+def _check_number(name: str, value: object) -> None:
     if value is None and name in _OPTIONAL_INTEGERS:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
