@@ -79,7 +79,7 @@ class AsyncLLM:
         self._thread = EngineThread(loaded.make_engine, f"vllm-local {loaded.config.engine.model}")
         self._finalizer = weakref.finalize(self, _stop, self._thread, self._process_id)
         self._finalizer.atexit = False  # the registry closes at exit, and waits
-        REGISTRY.add(self)
+        REGISTRY.add(self, self._thread)
 
     @property
     def is_closed(self) -> bool:

@@ -19,8 +19,19 @@ class LoadedEngine(Protocol):
         """Frees it, without a word to whoever still waits for it."""
 
 
+class EngineThreads(Protocol):
+    """What the registry needs of an engine's threads."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether one of them still runs."""
+
+    def join(self) -> None:
+        """Waits until they have ended."""
+
+
 class EngineRegistry:
-    """Engines of this process that nobody has closed or dropped.
+    """Engines of this process that nobody has closed or dropped, and the threads of those that end just now.
 
     Attributes:
         is_after_fork: Whether this process was forked from one that had imported torch, whose threads are lost.
@@ -29,11 +40,13 @@ class EngineRegistry:
     def __init__(self) -> None:
         """Begins empty."""
         self._engines: weakref.WeakSet[LoadedEngine] = weakref.WeakSet()
+        self._threads: list[EngineThreads] = []
         self.is_after_fork = False
 
-    def add(self, engine: LoadedEngine) -> None:
-        """Remembers an engine for as long as somebody else refers to it."""
+    def add(self, engine: LoadedEngine, threads: EngineThreads) -> None:
+        """Remembers an engine for as long as somebody else refers to it, and its threads until they have ended."""
         self._engines.add(engine)
+        self._threads = [known for known in self._threads if known.is_alive] + [threads]
 
     def discard(self, engine: LoadedEngine) -> None:
         """Forgets an engine."""
@@ -44,13 +57,16 @@ class EngineRegistry:
         return [engine.describe() for engine in list(self._engines)]
 
     def close_all(self) -> None:
-        """Closes every engine, as the interpreter exits."""
+        """Closes every engine, as the interpreter exits, and waits for those that were dropped before."""
         for engine in list(self._engines):
             engine.close_at_exit()
+        for threads in self._threads:
+            threads.join()
 
     def begin_child(self) -> None:
         """Forgets all, in the child of a fork: the engines are its parent's."""
         self._engines = weakref.WeakSet()
+        self._threads = []
         self.is_after_fork = "torch" in sys.modules
 
 

@@ -69,6 +69,11 @@ class EngineThread:
         return self._is_ended
 
     @property
+    def is_alive(self) -> bool:
+        """Whether one of the threads still runs."""
+        return self._engine_thread.is_alive() or self._output_thread.is_alive()
+
+    @property
     def num_unfinished(self) -> int:
         """Requests that have neither finished nor failed."""
         return len(self._collectors)

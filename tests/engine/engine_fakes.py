@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 import tempfile
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -118,3 +122,17 @@ def make_loaded(runner=None, *, num_blocks=256, max_model_len=128, max_num_seqs=
 
 def make_engine(runner=None, **kwargs):
     return AsyncLLM.from_loaded(make_loaded(runner, **kwargs))
+
+
+def run_python(code):
+    """Runs a script in a process of its own, which must end well."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.returncode == 0, result.stderr
+    return result

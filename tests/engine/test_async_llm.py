@@ -4,9 +4,7 @@ import itertools
 import os
 import random
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -14,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_tokenizer
+from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_tokenizer, run_python
 from vllm_local.errors import EngineClosedError, EngineDeadError, EngineError, InvalidRequestError
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
 
@@ -546,19 +544,6 @@ def test_soak_500_requests_over_a_small_kv_cache():
         assert stats.num_requests_aborted > 20
         assert (stats.num_running, stats.num_waiting, stats.kv_cache_usage) == (0, 0, 0.0)
         engine.check_integrity()
-
-
-def run_python(code):
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 START = """

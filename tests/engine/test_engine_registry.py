@@ -19,11 +19,19 @@ class FakeEngine:
         self.closed += 1
 
 
+class FakeThreads:
+    def __init__(self, is_alive=True):
+        self.is_alive, self.joined = is_alive, 0
+
+    def join(self):
+        self.joined += 1
+
+
 def test_engines_are_named_while_somebody_holds_them():
     registry = EngineRegistry()
     first, second = FakeEngine("a"), FakeEngine("b")
-    registry.add(first)
-    registry.add(second)
+    registry.add(first, FakeThreads())
+    registry.add(second, FakeThreads())
     assert sorted(registry.descriptions()) == ["a", "b"]
     registry.discard(first)
     assert registry.descriptions() == ["b"]
@@ -34,9 +42,19 @@ def test_engines_are_named_while_somebody_holds_them():
 
 def test_all_are_closed_at_exit():
     registry, engine = EngineRegistry(), FakeEngine("a")
-    registry.add(engine)
+    registry.add(engine, FakeThreads())
     registry.close_all()
     assert engine.closed == 1
+
+
+def test_threads_of_dropped_engines_are_waited_for_at_exit():
+    registry, running, ended = EngineRegistry(), FakeThreads(), FakeThreads(is_alive=False)
+    registry.add(FakeEngine("a"), ended)
+    registry.add(FakeEngine("b"), running)
+    registry.add(FakeEngine("c"), FakeThreads())
+    gc.collect()
+    registry.close_all()
+    assert (running.joined, ended.joined) == (1, 0)
 
 
 @pytest.mark.parametrize("has_torch", [False, True])
@@ -46,7 +64,7 @@ def test_a_child_knows_none(monkeypatch, has_torch):
     else:
         monkeypatch.delitem(sys.modules, "torch", raising=False)
     registry, engine = EngineRegistry(), FakeEngine("a")
-    registry.add(engine)
+    registry.add(engine, FakeThreads())
     assert not registry.is_after_fork
     registry.begin_child()
     assert registry.is_after_fork == has_torch
