@@ -43,6 +43,8 @@ class InputProcessor:
         """
         self._tokenizer = tokenizer
         self._vocab_size = config.model.vocab_size
+        # A config may name, and a tokenizer may hold, tokens that the model has no row for.
+        self._eos_token_ids = frozenset(item for item in tokenizer.eos_token_ids if item < self._vocab_size)
         self._max_model_len = min(config.max_model_len, config.kv_cache.num_tokens)
         self._enable_prefix_caching = config.engine.enable_prefix_caching
         self._serial_numbers = itertools.count(1)
@@ -88,7 +90,7 @@ class InputProcessor:
                 request_id=choice_id,
                 prompt_token_ids=token_ids,
                 sampling_params=params,
-                eos_token_ids=self._tokenizer.eos_token_ids,
+                eos_token_ids=self._eos_token_ids,
                 priority=priority,
                 choice_index=index,
                 seed=seed,
@@ -108,12 +110,23 @@ class InputProcessor:
     def _read_prompt(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         """Returns the prompt's text, where there is one, and its tokens."""
         text, ids = _split_prompt(prompt)
-        token_ids = self._tokenizer.encode(text or "") if ids is None else self._check_token_ids(ids)
+        token_ids = self._encode(text or "") if ids is None else self._check_token_ids(ids)
         if not token_ids:
             raise InvalidRequestError("The prompt cannot be empty; give it at least one token.", parameter="prompt")
         if len(token_ids) >= self._max_model_len:
             raise ContextLengthError(len(token_ids), self._max_model_len)
         return text, token_ids
+
+    def _encode(self, text: str) -> list[int]:
+        token_ids = self._tokenizer.encode(text)
+        largest = max(token_ids, default=0)
+        if largest >= self._vocab_size:
+            message = (
+                f"The tokenizer reads token {largest} ({self._tokenizer.token_text(largest)!r}) in the prompt, but the "
+                f"model's vocabulary ends at {self._vocab_size - 1}: it is another model's. Choose another tokenizer=."
+            )
+            raise InvalidRequestError(message, parameter="prompt")
+        return token_ids
 
     def _check_token_ids(self, ids: Sequence[Any]) -> list[int]:
         token_ids = list(ids)
@@ -130,6 +143,10 @@ class InputProcessor:
     def _fit(self, params: SamplingParams, num_prompt_tokens: int) -> SamplingParams:
         """Checks the parameters and, as vLLM does, silently cuts `max_tokens` to the room that is left."""
         params.validate_for(self._vocab_size, self._max_model_len)
+        ending = self._eos_token_ids.union(params.stop_token_ids)
+        if params.min_tokens and params.allowed_token_ids is not None and ending.issuperset(params.allowed_token_ids):
+            message = f"allowed_token_ids holds nothing but end tokens, which min_tokens={params.min_tokens} forbids."
+            raise InvalidRequestError(message, parameter="allowed_token_ids")
         room = self._max_model_len - num_prompt_tokens
         if params.max_tokens is not None and params.max_tokens <= room:
             return params

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from tests.engine.engine_fakes import make_loaded
@@ -52,6 +54,30 @@ def test_every_kind_of_prompt():
 def test_bad_prompts(processor, prompt, match):
     with pytest.raises(InvalidRequestError, match=match):
         prepare(processor, prompt)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_rows():
+    loaded = make_loaded()
+    tokenizer, num_rows = loaded.tokenizer, loaded.tokenizer.encode("x")[0]
+    config = dataclasses.replace(loaded.config, model=dataclasses.replace(loaded.config.model, vocab_size=num_rows))
+    processor = InputProcessor(config, tokenizer)
+    with pytest.raises(InvalidRequestError, match=rf"reads token {num_rows} \('x'\) .* ends at {num_rows - 1}"):
+        prepare(processor, "x")
+    assert prepare(processor, [num_rows - 1])
+
+
+def test_end_tokens_without_a_row_are_no_end_tokens(monkeypatch):
+    loaded = make_loaded()
+    known = loaded.tokenizer.eos_token_ids
+    monkeypatch.setattr(loaded.tokenizer, "eos_token_ids", known | {10**9})
+    assert prepare(InputProcessor(loaded.config, loaded.tokenizer))[0].eos_token_ids == known
+
+
+def test_end_tokens_alone_cannot_fill_an_answer(processor):
+    params = SamplingParams(allowed_token_ids=[3], stop_token_ids=[3], min_tokens=1)
+    with pytest.raises(InvalidRequestError, match="nothing but end tokens, which min_tokens=1 forbids"):
+        prepare(processor, params=params)
+    assert prepare(processor, params=dataclasses.replace(params, allowed_token_ids=[3, 4]))
 
 
 def test_media_in_a_prompt(processor):
