@@ -91,9 +91,10 @@ class NativeBackend:
         """Adds what tokenizer_config.json declares and an older tokenizer.json lacks, in the order of the ids."""
         declared = files.config.get("added_tokens_decoder")
         items = declared.items() if isinstance(declared, dict) else ()
-        for token_id, token in sorted(items, key=lambda item: int(item[0])):
+        by_id = {int(token_id): token for token_id, token in items if token_id.isdecimal()}
+        for token_id, token in sorted(by_id.items()):
             text = token_text(token)
-            if text is not None and self.token_id(text) is None and int(token_id) == self._tokenizer.get_vocab_size():
+            if text is not None and self.token_id(text) is None and token_id == self._tokenizer.get_vocab_size():
                 self._tokenizer.add_tokens([_as_added_token(text, token)])
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         named = (*files.special_tokens.values(), *files.extra_special_tokens)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vllm_local.config import EngineConfig
-from vllm_local.errors import CorruptModelError
+from vllm_local.errors import CorruptModelError, InvalidRequestError
 from vllm_local.tokenizer.backends import NativeBackend, TokenizerBackend, TransformersBackend, special_tokens_of
 from vllm_local.tokenizer.tokenizer_files import DEFAULT_TEMPLATE_NAME, TokenizerFiles, read_tokenizer_files
 
@@ -94,7 +94,15 @@ class Tokenizer:
             text: Any text; special tokens written out in it are recognised.
             add_special_tokens: Put around it what the model expects around a plain prompt, such as a first BOS. A
                 rendered chat template has them already.
+
+        Raises:
+            InvalidRequestError: The text holds half a surrogate pair, which is no character.
         """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            message = f"The text cannot be encoded: {error}. Replace what is no character before you send it."
+            raise InvalidRequestError(message, parameter="prompt") from error
         return self._backend.encode(text, add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:

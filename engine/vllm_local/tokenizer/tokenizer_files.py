@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorruptModelError(f"{path} is no readable JSON ({error}); fetch the model's files again.") from error
     if not isinstance(content, dict):
         raise CorruptModelError(f"{path} must hold a JSON object, got {type(content).__name__}.")
@@ -92,8 +92,8 @@ def _named_special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _extra_special_tokens(config: Mapping[str, Any]) -> Iterable[str]:
     for name in _LISTS_OF_SPECIAL_TOKENS:
-        tokens = config.get(name) or ()
-        for token in tokens.values() if isinstance(tokens, Mapping) else tokens:
+        tokens = config.get(name)
+        for token in tokens.values() if isinstance(tokens, Mapping) else tokens if isinstance(tokens, list) else ():
             text = token_text(token)
             if text is not None:
                 yield text

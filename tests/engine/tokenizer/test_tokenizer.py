@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from tests.engine.tokenizer import samples
 from vllm_local.config import EngineConfig
-from vllm_local.errors import CorruptModelError, ModelLoadError
+from vllm_local.errors import CorruptModelError, InvalidRequestError, ModelLoadError
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 TEMPLATE = "{{ messages[0]['content'] }}"
@@ -166,11 +166,35 @@ def test_damaged_tokenizer_json(folder, content):
         Tokenizer.from_path(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"chat_template": 3}', '{"chat_template": [{"name": "x"}]}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"a":' * 100_000, '{"chat_template": 3}', '{"chat_template": [{"name": "x"}]}']
+)
 def test_damaged_tokenizer_config(folder, content):
     write(folder, "tokenizer_config.json", content)
     with pytest.raises(CorruptModelError, match=r"tokenizer_config\.json"):
         Tokenizer.from_path(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"additional_special_tokens": 5},
+        {"extra_special_tokens": "abc"},
+        {"added_tokens_decoder": {"one": {"content": "x"}, "-1": {"content": "y"}}},
+        {"added_tokens_decoder": [5]},
+    ],
+)
+def test_odd_declarations_declare_nothing(folder, config):
+    expected = Tokenizer.from_path(folder)
+    write(folder, "tokenizer_config.json", {**json.loads((folder / "tokenizer_config.json").read_text()), **config})
+    tokenizer = Tokenizer.from_path(folder)
+    assert tokenizer.special_token_ids == expected.special_token_ids
+    assert tokenizer.vocab_size == expected.vocab_size
+
+
+def test_half_a_surrogate_pair_is_no_text(folder):
+    with pytest.raises(InvalidRequestError, match=r"cannot be encoded.*surrogates not allowed"):
+        Tokenizer.from_path(folder).encode("a\ud800b")
 
 
 def test_code_of_a_checkpoint_runs_only_if_asked(tmp_path):
