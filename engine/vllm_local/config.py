@@ -90,6 +90,7 @@ class EngineConfig:
         Raises:
             InvalidConfigError: A value is of the wrong type, outside its bounds or at odds with another.
         """
+        _check_types(self)
         _check_choices(self)
         _check_sizes(self)
         _check_unsupported(self)
@@ -108,7 +109,28 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "scheduling_policy": ("fcfs", "priority"),
     "load_format": ("auto", "safetensors", "pt"),
 }
+_TYPES: Mapping[type | tuple[type, ...], tuple[str, ...]] = {
+    str: ("model", "tokenizer", "revision", "download_dir", "hf_token", "chat_template", "generation_config"),
+    bool: ("enable_prefix_caching", "local_files_only", "trust_remote_code", "use_tqdm_on_load"),
+    int: ("seed",),
+    (int, float): ("gpu_memory_utilization",),
+    Mapping: ("override_generation_config",),
+}
+_MAY_BE_NONE = ("tokenizer", "revision", "download_dir", "hf_token", "chat_template", "seed")
+MAX_THREADS = 1024
+"""No machine that this runs on has more cores; OpenMP crashes where the system refuses it a thread."""
 _POSITIVE_SIZES = ("max_num_seqs", "max_num_batched_tokens", "block_size", "kv_cache_memory_bytes", "num_threads")
+
+
+def _check_types(config: EngineConfig) -> None:
+    for kinds, names in _TYPES.items():
+        for name in names:
+            value = getattr(config, name)
+            if value is None and name in _MAY_BE_NONE:
+                continue
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+                wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+                raise InvalidConfigError(f"{name} must be of type {wanted}, got {value!r}.")
 
 
 def _check_choices(config: EngineConfig) -> None:
@@ -116,7 +138,7 @@ def _check_choices(config: EngineConfig) -> None:
         value = getattr(config, name)
         if value not in choices:
             raise InvalidConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
-    if not isinstance(config.model, str) or not config.model:
+    if not config.model:
         raise InvalidConfigError(f"model must be a Hugging Face id or a folder, got {config.model!r}.")
 
 
@@ -125,6 +147,8 @@ def _check_sizes(config: EngineConfig) -> None:
         value = getattr(config, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InvalidConfigError(f"{name} must be a positive integer, got {value!r}.")
+    if config.num_threads is not None and config.num_threads > MAX_THREADS:
+        raise InvalidConfigError(f"num_threads must be at most {MAX_THREADS}, got {config.num_threads}.")
     length = config.max_model_len
     if length != "auto" and (isinstance(length, bool) or not isinstance(length, int) or length < 2):
         raise InvalidConfigError(f"max_model_len must be 'auto' or an integer of at least 2, got {length!r}.")
