@@ -130,7 +130,7 @@ def _check_types(config: EngineConfig) -> None:
                 continue
             if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
                 wanted = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-                raise InvalidConfigError(f"{name} must be of type {wanted}, got {value!r}.")
+                raise InvalidConfigError(f"{name} must be of type {wanted}, got {type(value).__name__}.")
 
 
 def _check_choices(config: EngineConfig) -> None:
@@ -252,8 +252,8 @@ class ResolvedConfig:
         model: What the model is like.
         device: "cpu", "cuda" or "mps".
         max_model_len: Longest prompt and answer together, in tokens.
-        max_num_seqs: Most requests computed in one step.
-        max_num_batched_tokens: Most tokens computed in one step.
+        max_num_seqs: Most requests computed in one step; no more than the KV cache has blocks.
+        max_num_batched_tokens: Most tokens computed in one step; no more than the KV cache holds.
         kv_cache: The paged KV cache.
     """
 
@@ -287,14 +287,16 @@ def resolve(engine: EngineConfig, model: ModelInfo, *, device: str, available_me
     useful_blocks = engine.max_num_seqs * math.ceil(max_model_len / engine.block_size)
     if engine.kv_cache_memory_bytes is None:
         num_blocks = min(num_blocks, useful_blocks)
+    kv_cache = KVCacheConfig(num_blocks=num_blocks, block_size=engine.block_size, groups=model.kv_cache_groups)
     return ResolvedConfig(
         engine=engine,
         model=model,
         device=device,
         max_model_len=max_model_len,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
-        kv_cache=KVCacheConfig(num_blocks=num_blocks, block_size=engine.block_size, groups=model.kv_cache_groups),
+        # A running request has a block of its own: the one of its last token. Buffers are made for both numbers.
+        max_num_seqs=min(engine.max_num_seqs, num_blocks),
+        max_num_batched_tokens=min(engine.max_num_batched_tokens, kv_cache.num_tokens),
+        kv_cache=kv_cache,
     )
 
 

@@ -37,9 +37,9 @@ def test_bytes_per_token_counts_layers_heads_and_both_sizes() -> None:
         ({"scheduling_policy": "lifo"}, "scheduling_policy must be one of"),
         ({"load_format": "gguf"}, "load_format must be one of"),
         ({"model": ""}, "model must be"),
-        ({"model": 5}, "model must be of type str, got 5"),
+        ({"model": 5}, "model must be of type str, got int"),
         ({"chat_template": 5}, "chat_template must be of type str"),
-        ({"generation_config": None}, "generation_config must be of type str, got None"),
+        ({"generation_config": None}, "generation_config must be of type str, got NoneType"),
         ({"override_generation_config": [1]}, "override_generation_config must be of type Mapping"),
         ({"seed": 1.5}, "seed must be of type int"),
         ({"seed": True}, "seed must be of type int"),
@@ -72,6 +72,13 @@ def test_auto_length_is_the_largest_that_fits() -> None:
     config = resolved(kv_cache_memory_bytes=10 * 16 * BYTES_PER_TOKEN)
     assert config.kv_cache.num_blocks == 10
     assert config.max_model_len == 160
+
+
+def test_steps_are_no_larger_than_what_the_cache_could_hold() -> None:
+    sizes = {"max_num_seqs": 10**9, "max_num_batched_tokens": 10**12}
+    config = resolved(kv_cache_memory_bytes=10 * 16 * BYTES_PER_TOKEN, **sizes)
+    assert (config.max_num_seqs, config.max_num_batched_tokens) == (10, 160)
+    assert (resolved().max_num_seqs, resolved().max_num_batched_tokens) == (64, 512)
 
 
 def test_an_explicit_cache_size_is_taken_whole() -> None:
