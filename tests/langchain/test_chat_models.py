@@ -107,6 +107,11 @@ def test_calling_the_model(llm):
     assert llm([HumanMessage("hi")], max_tokens=1).content == "Io"
 
 
+async def test_messages_carry_their_runs_id(llm):
+    assert llm.invoke("hi").id.startswith("lc_run-")
+    assert len({chunk.id for chunk in llm.stream("hi")}) == 1
+
+
 def test_chains(llm):
     chain = ChatPromptTemplate([("human", "{text}")]) | llm | StrOutputParser()
     assert chain.invoke({"text": "hi"}) == ANSWER

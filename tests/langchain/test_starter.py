@@ -6,12 +6,13 @@ import threading
 import time
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_vllm_local import ChatVLLMLocal
 from langchain_vllm_local._backends import process_registry
 from vllm_local.errors import (
+    ChatTemplateError,
     ContextLengthError,
     CorruptModelError,
     InvalidRequestError,
@@ -28,6 +29,10 @@ def engine_of(llm):
     engine = process_registry().loaded_engine(llm.engine_config())
     assert engine is not None
     return engine
+
+
+def input_tokens(message):
+    return message.usage_metadata["input_tokens"]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +78,27 @@ def test_token_counts_are_exact(starter, messages):
     assert starter.get_num_tokens("I love programming.") == len(starter.get_token_ids("I love programming.")) > 0
 
 
+def test_token_counts_include_tools(starter):
+    def add(a: int, b: int) -> int:
+        """Adds two numbers."""
+        return a + b
+
+    template = "{{ tools | tojson if tools else '' }}{% for message in messages %}{{ message.content }}{% endfor %}"
+    llm = ChatVLLMLocal(max_tokens=1, engine_args={**starter.engine_args, "chat_template": template})
+    messages = [HumanMessage("Hello!")]
+    counted = llm.get_num_tokens_from_messages(messages, [add])
+    assert counted == input_tokens(llm.invoke(messages, tools=[add]))
+    assert counted > llm.get_num_tokens_from_messages(messages) + 20
+    llm.shutdown()
+
+
+def test_trimming_by_exact_counts(starter):
+    history = [SystemMessage("Be kind."), *(HumanMessage(f"This is sentence number {i}.") for i in range(20))]
+    kept = trim_messages(history, max_tokens=100, token_counter=starter, strategy="last", include_system=True)
+    assert 2 < len(kept) < len(history)
+    assert starter.get_num_tokens_from_messages(kept) <= 100
+
+
 def test_usage_counts_what_the_prefix_cache_gave(starter):
     messages = [SystemMessage("You are a helpful assistant. " * 8), HumanMessage("Hello!")]
     starter.invoke(messages, cache_salt="a")
@@ -99,6 +125,35 @@ def test_a_batch_runs_at_once(starter):
     watcher.join()
     assert [answer.usage_metadata["output_tokens"] for answer in answers] == [60] * 100
     assert max(peak) == 64
+
+
+# ── Chat templates ──
+
+STRICT = """{% for message in messages %}
+{%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif -%}
+[{{ message.role }}]{{ message.content }}
+{%- endfor %}"""
+
+
+def test_a_strict_template_gets_a_merged_conversation(starter):
+    llm = ChatVLLMLocal(max_tokens=2, temperature=0, engine_args={**starter.engine_args, "chat_template": STRICT})
+    merged = llm.invoke([SystemMessage("Be kind."), HumanMessage("Hello!"), HumanMessage("Who are you?")])
+    assert input_tokens(merged) > 10
+    with pytest.raises(ChatTemplateError, match="roles must alternate"):
+        llm.invoke([AIMessage("Hello!"), HumanMessage("Hello!")])
+    llm.shutdown()
+
+
+def test_a_model_without_a_template_gets_the_fallback(starter, tmp_path):
+    folder = copy_of_starter(tmp_path)
+    for name in ("chat_template.jinja", "chat_template.json"):
+        (folder / name).unlink(missing_ok=True)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    llm = ChatVLLMLocal(model=folder, max_tokens=2, temperature=0, engine_args=starter.engine_args)
+    assert input_tokens(llm.invoke([SystemMessage("Be kind."), HumanMessage("Hello!")])) > 5
+    llm.shutdown()
 
 
 # ── Callers who leave ──
