@@ -10,7 +10,7 @@ from pathlib import Path
 from vllm_local.chat.renderer import ChatRenderer, load_chat_template
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig, ResolvedConfig
 from vllm_local.core.scheduler import Scheduler
-from vllm_local.errors import ModelNotFoundError
+from vllm_local.errors import InvalidConfigError, ModelNotFoundError
 from vllm_local.llm_engine import LLMEngine
 from vllm_local.output_processor import Delivery, OutputProcessor
 from vllm_local.sampling_defaults import SamplingDefaults, read_sampling_defaults
@@ -74,6 +74,8 @@ def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork
     """
     from vllm_local.worker.loading import load_model_runner
 
+    if not isinstance(config, EngineConfig):
+        raise InvalidConfigError(f"An engine takes an EngineConfig(model=…), got {type(config).__name__}.")
     # The weights come last: they take the longest, and everything else may be wrong.
     chat_template = load_chat_template(config.chat_template)
     path = _model_path(config)
@@ -111,8 +113,9 @@ def _tokenizer_path(config: EngineConfig, model_path: Path) -> Path:
         return model_path
     if config.tokenizer == STARTER_MODEL_NAME:
         return starter_path()
-    folder = Path(config.tokenizer).expanduser()
-    return folder if folder.is_dir() else _fetch_tokenizer(config, config.tokenizer)
+    from vllm_local.models.hub import find_folder
+
+    return find_folder(config.tokenizer) or _fetch_tokenizer(config, config.tokenizer)
 
 
 def _fetch_tokenizer(config: EngineConfig, repository: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _config_path(model_path: Path, generation_config: str) -> Path | None:
     if generation_config == "auto":
         return model_path / "generation_config.json"
     path = Path(generation_config) / "generation_config.json"
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib's raises where the name is too long
         message = (
             f"generation_config must be 'auto', 'vllm' or a folder with generation_config.json, got {path.parent}."
         )

@@ -69,11 +69,23 @@ def test_short_memory_names_what_is_loaded():
         ({"tokenizer": "absent/tokenizer"}, ModelNotFoundError),
         ({"chat_template": "absent.jinja"}, InvalidConfigError),
         ({"generation_config": "/absent"}, InvalidConfigError),
+        # pathlib raises OSError where a name is too long, and RuntimeError where there is no such home.
+        ({"model": "x" * 300}, ModelNotFoundError),
+        ({"model": "~no-such-user/model"}, ModelNotFoundError),
+        ({"tokenizer": "x" * 300}, ModelNotFoundError),
+        ({"tokenizer": "~no-such-user/model"}, ModelNotFoundError),
+        ({"chat_template": "x" * 300}, InvalidConfigError),
+        ({"generation_config": "x" * 300}, InvalidConfigError),
     ],
 )
 def test_wrong_arguments(arguments, error):
     with pytest.raises(error):
         load(EngineConfig(**{**SMALL, **arguments}))
+
+
+def test_a_model_s_name_instead_of_a_config():
+    with pytest.raises(InvalidConfigError, match=r"takes an EngineConfig\(model=…\), got str"):
+        load("some/model")  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,11 @@ def load_chat_template(chat_template: str | None) -> str | None:
     """
     if chat_template is None:
         return None
+    if not isinstance(chat_template, str):
+        raise InvalidConfigError(f"chat_template must be a text, got {type(chat_template).__name__}.")
     looks_like_jinja = any(character in chat_template for character in "{}\n")
-    if not looks_like_jinja and Path(chat_template).is_file():
+    # Unlike pathlib's, it raises nothing where the name is too long.
+    if not looks_like_jinja and os.path.isfile(chat_template):  # noqa: PTH113
         try:
             return Path(chat_template).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -37,14 +37,14 @@ def resolve_model_path(engine: EngineConfig) -> Path:
         UnsupportedModelError: It has no safetensors on the hub, and pickle files were not asked for.
         ModelLoadError: The download failed.
     """
-    folder = Path(engine.model).expanduser()
-    if folder.is_dir():
+    folder = find_folder(engine.model)
+    if folder is not None:
         if not (folder / CONFIG_NAME).is_file():
             raise ModelNotFoundError(
                 f"The folder {engine.model!r} has no {CONFIG_NAME}, so it is not a model's folder."
             )
         return folder
-    if folder.is_file():
+    if os.path.isfile(engine.model):  # noqa: PTH113 - see find_folder
         message = (
             f"{engine.model!r} is a file. Give the folder with {CONFIG_NAME} and safetensors; GGUF is not supported."
         )
@@ -52,6 +52,16 @@ def resolve_model_path(engine: EngineConfig) -> Path:
     if _looks_like_path(engine.model):
         raise ModelNotFoundError(f"The folder {engine.model!r} does not exist. {SERVER_HINT}")
     return _from_hub(engine)
+
+
+def find_folder(name: str) -> Path | None:
+    """Returns the folder of that name, "~" expanded, or None; unlike pathlib it raises nothing, however odd the name.
+
+    Args:
+        name: What a user gave as a folder or as something else, a hub's id say.
+    """
+    path = os.path.expanduser(name)  # noqa: PTH111
+    return Path(path) if os.path.isdir(path) else None  # noqa: PTH112
 
 
 def _looks_like_path(model: str) -> bool:

@@ -89,6 +89,8 @@ def test_a_template_given_as_text_or_file(tmp_path):
 
 
 def test_a_template_that_is_neither(tmp_path):
+    with pytest.raises(InvalidConfigError, match="must be a text, got int"):
+        load_chat_template(5)  # type: ignore[arg-type]
     with pytest.raises(InvalidConfigError, match="neither a file nor a Jinja template"):
         load_chat_template(str(tmp_path / "absent.jinja"))
 
