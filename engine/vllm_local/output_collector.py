@@ -157,7 +157,8 @@ class OutputCollector:
             if self.is_ended:
                 return []
             self._choices[delta.index].add(delta)
-            self._num_cached_tokens = max(self._num_cached_tokens, delta.num_cached_tokens)
+            if delta.index == 0:  # the others find what it has computed for them
+                self._num_cached_tokens = delta.num_cached_tokens
             self._num_unfinished -= delta.finish_reason is not None
             if self._num_unfinished == 0:
                 self._end()

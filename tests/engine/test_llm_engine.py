@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_loaded, make_tokenizer
+from tests.engine.engine_fakes import ANSWER, BLOCK_SIZE, FakeModelRunner, make_loaded, make_tokenizer
 from vllm_local.errors import ContextLengthError
 from vllm_local.input_processor import InputProcessor
 from vllm_local.output_collector import OutputCollector
@@ -107,6 +107,15 @@ def test_prefixes_are_shared_by_choices_and_by_later_requests():
     assert stats.prefix_cache_hits == 3 * 40
     assert stats.prompt_tokens_total == 2 * 41
     assert stats.generation_tokens_total == 8
+
+
+def test_what_answers_share_with_each_other_was_not_in_the_cache():
+    rig = Rig()
+    collectors = [rig.add([1] * 41, n=3, max_tokens=2) for _ in range(2)]
+    rig.run()
+    first, second = (collector.take() for collector in collectors)
+    assert first.num_cached_tokens == 0
+    assert second.num_cached_tokens == len(second.prompt_token_ids) // BLOCK_SIZE * BLOCK_SIZE
 
 
 def test_without_prefix_caching_only_choices_share():
