@@ -82,7 +82,7 @@ class LLM:
         """
         batch = _as_batch(prompts)
         params = self._params_for(sampling_params, len(batch))
-        priorities = [0] * len(batch) if priority is None else list(priority)
+        priorities = [0] * len(batch) if priority is None else priority
         _check_length("priority", priorities, len(batch))
         return self._run(batch, params, priorities, use_tqdm=use_tqdm)
 
@@ -161,7 +161,7 @@ class LLM:
         return [_final_only(params) for params in sampling_params]
 
     def _run(
-        self, prompts: Sequence[Prompt], params: list[SamplingParams], priorities: list[int], *, use_tqdm: bool
+        self, prompts: Sequence[Prompt], params: list[SamplingParams], priorities: Sequence[int], *, use_tqdm: bool
     ) -> list[RequestOutput]:
         streams = self._engine.submit_batch(prompts, params, priorities)
         with _aborting(streams), BatchProgress(streams, is_shown=use_tqdm) as progress:
@@ -223,6 +223,9 @@ def _final_only(params: object) -> SamplingParams:
     return dataclasses.replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
-def _check_length(name: str, values: Sequence[object], count: int) -> None:
+def _check_length(name: str, values: object, count: int) -> None:
+    if not isinstance(values, Sequence):
+        message = f"{name} must have one item for each prompt, got {type(values).__name__}."
+        raise InvalidRequestError(message, parameter=name)
     if len(values) != count:
         raise InvalidRequestError(f"{name} has {len(values)} items for {count} prompts.", parameter=name)

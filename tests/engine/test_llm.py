@@ -82,6 +82,8 @@ class TestGenerate:
             (["fine"], {"max_tokens": 3}, {}),
             (["fine"], [{"max_tokens": 3}], {}),
             (["fine", "fine"], None, {"priority": [1]}),
+            (["fine"], None, {"priority": 1}),
+            (["fine"], 3, {}),
             (3, None, {}),
         ],
     )

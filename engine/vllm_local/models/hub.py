@@ -44,7 +44,7 @@ def resolve_model_path(engine: EngineConfig) -> Path:
                 f"The folder {engine.model!r} has no {CONFIG_NAME}, so it is not a model's folder."
             )
         return folder
-    if os.path.isfile(engine.model):  # noqa: PTH113 - see find_folder
+    if os.path.isfile(os.path.expanduser(engine.model)):  # noqa: PTH111, PTH113 - see find_folder
         message = (
             f"{engine.model!r} is a file. Give the folder with {CONFIG_NAME} and safetensors; GGUF is not supported."
         )
