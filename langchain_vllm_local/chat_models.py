@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
 from langchain_core.language_models import LanguageModelInput, ModelProfile
-from langchain_core.language_models.base import LangSmithParams
-from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
-from pydantic import PrivateAttr, SecretStr, model_validator
+from pydantic import PrivateAttr
 
 from langchain_vllm_local._backends import Backend, EngineBackend, process_registry
 from langchain_vllm_local._batching import run_concurrently
 from langchain_vllm_local._errors import translated_errors
-from langchain_vllm_local._fields import API_KEY_VARIABLE, ChatVLLMLocalFields
-from langchain_vllm_local._parameters import CALL_NAMES, REQUEST_NAMES, SAMPLING_NAMES, check_names
+from langchain_vllm_local._identity import IdentifiableChatModel
+from langchain_vllm_local._parameters import CALL_NAMES, check_names
 from langchain_vllm_local._profile import DerivedProfile, model_profile, profile_on_disk
-from langchain_vllm_local._results import MODEL_PROVIDER, combine_llm_outputs
-from vllm_local import __version__
+from langchain_vllm_local._results import combine_llm_outputs
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import _ChatModelBinding
 
-_HANDLES = ("client", "async_client", "root_client", "root_async_client", "http_client", "http_async_client")
 
-
-class ChatVLLMLocal(ChatVLLMLocalFields):
+class ChatVLLMLocal(IdentifiableChatModel):
     """Chat model that runs Llama, Qwen and MPT checkpoints in this process, on the CPU.
 
     Setup:
@@ -273,6 +268,9 @@ class ChatVLLMLocal(ChatVLLMLocalFields):
             check_names(kwargs, CALL_NAMES, "A call")
         return super().bind(**kwargs)
 
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
+        return combine_llm_outputs(llm_outputs, self.model_name)
+
     # ── Tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -347,55 +345,3 @@ class ChatVLLMLocal(ChatVLLMLocalFields):
         if length is not None:
             self.profile = model_profile(length)
             self._profile_of = self.model_name
-
-    # ── Identity: traces, caches, files ──────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _llm_type(self) -> str:
-        return "chat-vllm-local"
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Returns True: `langchain_core.load` can write and read it."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Constructor arguments that are written as the names of environment variables."""
-        return {"openai_api_key": API_KEY_VARIABLE, "engine_args.hf_token": "HF_TOKEN"}
-
-    @property
-    def _serialized(self) -> dict[str, Any]:
-        # Core computes this once, and so would go on using the old cache key after `llm.temperature = 1`.
-        return dumpd(self)  # type: ignore[no-any-return]
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        telling = (*SAMPLING_NAMES, *REQUEST_NAMES, "model_kwargs", "extra_body")
-        settings = {name: value for name, value in self.settings().items() if name in telling and value != {}}
-        engine_args = {name: value for name, value in self.engine_args.items() if name != "hf_token"}
-        return {**settings, "backend": "engine", "engine_args": engine_args}
-
-    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
-        return combine_llm_outputs(llm_outputs, self.model_name)
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        ls_params = super()._get_ls_params(stop=stop, **kwargs)
-        ls_params["ls_provider"] = MODEL_PROVIDER
-        if "max_completion_tokens" in kwargs:
-            ls_params["ls_max_tokens"] = kwargs["max_completion_tokens"]
-        if stop is None and (default := kwargs.get("stop_sequences") or self.stop):
-            ls_params["ls_stop"] = [default] if isinstance(default, str) else list(default)
-        return ls_params
-
-    @model_validator(mode="after")
-    def _set_vllm_local_version(self) -> ChatVLLMLocal:
-        self._add_version("langchain-vllm-local", __version__)
-        return self
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """Leaves secrets and handles out of pickles."""
-        state = super().__getstate__()
-        engine_args = {name: value for name, value in self.engine_args.items() if not isinstance(value, SecretStr)}
-        cleaned = dict.fromkeys((*_HANDLES, "openai_api_key")) | {"engine_args": engine_args}
-        return {**state, "__dict__": {**state["__dict__"], **cleaned}}
