@@ -155,7 +155,6 @@ class PickleCheckpoint:
 
 
 def _unpickle(file: Path) -> dict[str, torch.Tensor]:
-    import pickle
     import zipfile
 
     import torch
@@ -163,8 +162,8 @@ def _unpickle(file: Path) -> dict[str, torch.Tensor]:
     try:
         # Files of torch before 1.6 are no zip archives and cannot be mapped.
         values = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CorruptModelError(f"{file} cannot be loaded ({error}).") from error
+    except Exception as error:  # damaged files make the unpickler raise all kinds, IndexError and KeyError among them
+        raise CorruptModelError(f"{file} cannot be loaded ({type(error).__name__}: {error}).") from error
     if not isinstance(values, dict) or not all(isinstance(value, torch.Tensor) for value in values.values()):
         raise CorruptModelError(f"{file} does not hold a state dict: tensors by name.")
     return values

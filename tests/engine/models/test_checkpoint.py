@@ -176,7 +176,8 @@ def test_pickle_files_of_something_else(value: Any, tmp_path: Path):
         open_checkpoint(tmp_path, "pt")
 
 
-def test_damaged_pickle_files(tmp_path: Path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04 nothing")
+@pytest.mark.parametrize("content", [b"PK\x03\x04 nothing", b"", b".", b"\x80\x02X", b"j\xda\xe7\x1cw", b"c\x1f\x9a"])
+def test_damaged_pickle_files(content: bytes, tmp_path: Path):
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(CorruptModelError, match="cannot be loaded"):
         open_checkpoint(tmp_path, "pt")
