@@ -143,7 +143,9 @@ class OutputCollector:
         self._num_cached_tokens = 0
         self._error: BaseException | None = None
         self._is_exhausted = False
-        self._news = threading.Condition()
+        # Entered by itself: Ctrl-C inside `Condition.__enter__`, which is Python, would leave it locked for ever.
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
         self._async_waiters: list[AsyncWaiter] = []
 
     @property
@@ -153,7 +155,7 @@ class OutputCollector:
 
     def add(self, delta: ChoiceDelta) -> list[AsyncWaiter]:
         """Takes in what is new; wakes sync readers and returns the async ones for `wake`."""
-        with self._news:
+        with self._lock:
             if self.is_ended:
                 return []
             self._choices[delta.index].add(delta)
@@ -166,7 +168,7 @@ class OutputCollector:
 
     def fail(self, error: BaseException) -> list[AsyncWaiter]:
         """Ends the request with an error, unless it has ended; wakes sync readers, returns the async ones."""
-        with self._news:
+        with self._lock:
             if self.is_ended:
                 return []
             self._error = error
@@ -180,12 +182,12 @@ class OutputCollector:
             EngineError: The engine ended before the request did.
             StopIteration: The last output was taken.
         """
-        with self._news:
+        with self._lock:
             return self._take()
 
     def wait(self, timeout: float) -> RequestOutput | None:
         """Waits for something new, for `timeout` seconds at most; else like `take`."""
-        with self._news:
+        with self._lock:
             output = self._take()
             if output is None:
                 self._news.wait(timeout)
@@ -194,7 +196,7 @@ class OutputCollector:
 
     def add_waiter(self, waiter: AsyncWaiter) -> bool:
         """Registers a coroutine to be woken once; False, and nothing happens, if there is something to take."""
-        with self._news:
+        with self._lock:
             if self._is_readable() or self._error is not None or self._is_exhausted:
                 return False
             self._async_waiters.append(waiter)
@@ -202,7 +204,7 @@ class OutputCollector:
 
     def drop_waiter(self, waiter: AsyncWaiter) -> None:
         """Forgets a coroutine that no longer waits."""
-        with self._news:
+        with self._lock:
             if waiter in self._async_waiters:
                 self._async_waiters.remove(waiter)
 
