@@ -147,9 +147,9 @@ class IncrementalDetokenizer:
         return DetokenizedText("".join(pieces), len(token_ids))
 
     def finish(self) -> str:
-        """Returns what is held back; the answer has ended otherwise. Incomplete bytes become U+FFFD."""
-        rest = self._decoder.flush()
-        return rest if self._matcher is None else self._matcher.release() + rest
+        """Returns what is held back, up to a stop string; the answer has ended. Incomplete bytes become U+FFFD."""
+        text, _ = self._show(self._decoder.flush())
+        return text if self._matcher is None else text + self._matcher.release()
 
     def _show(self, text: str) -> tuple[str, str | None]:
         if self._matcher is None or not text:

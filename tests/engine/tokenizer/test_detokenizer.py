@@ -146,3 +146,12 @@ def test_what_was_held_back_is_shown_at_the_end(tokenizer):
     assert stop_string is None
     assert "brown" not in text
     assert text + detokenizer.finish() == "quick brown"
+
+
+@pytest.mark.parametrize("kind", ["byte_level_bpe", "llama2_bpe"])
+def test_a_stop_string_of_incomplete_bytes_is_not_shown_at_the_end(tokenizers_by_kind, kind):
+    tokenizer = tokenizers_by_kind[kind]
+    token_ids = tokenizer.encode("quick 👋", add_special_tokens=False)[:-1]
+    detokenizer = IncrementalDetokenizer(tokenizer, stop_strings=[f"k {REPLACEMENT}"])
+    text, _, stop_string = detokenizer.append(token_ids)
+    assert (text + detokenizer.finish(), stop_string) == ("quic", None)
