@@ -49,9 +49,9 @@ class TorchKVCache:
     def allocate(
         cls, group: KVCacheGroup, *, num_blocks: int, block_size: int, device: torch.device
     ) -> list[TorchKVCache]:
-        """Returns empty caches, one a layer of the group.
+        """Returns caches full of zeros, one a layer of the group.
 
-        On the CPU the system hands out their memory page by page, at first use.
+        Writing the zeros takes the memory at once, so that what is left for a further engine is told truly.
         """
         dtype = getattr(torch, group.dtype)
         buffers = GatherBuffers(device, dtype)
