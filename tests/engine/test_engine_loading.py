@@ -1,5 +1,8 @@
+import json
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +10,15 @@ import pytest
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig
 from vllm_local.engine_loading import load
-from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
+from vllm_local.errors import (
+    ContextLengthError,
+    CorruptModelError,
+    InsufficientMemoryError,
+    InvalidConfigError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
 from vllm_local.starter import starter_path
 
 SMALL: dict[str, Any] = {"num_threads": 1, "kv_cache_memory_bytes": 2**20, "max_model_len": 64}
@@ -81,6 +92,48 @@ def test_short_memory_names_what_is_loaded():
 def test_wrong_arguments(arguments, error):
     with pytest.raises(error):
         load(EngineConfig(**{**SMALL, **arguments}))
+
+
+def damaged_starter(folder, name):
+    """Returns a copy of the starter model with one file damaged."""
+    shutil.copytree(starter_path(), folder)
+    if name == "model.safetensors":
+        (folder / name).write_bytes((folder / name).read_bytes()[:5000])
+    else:
+        config = json.loads((folder / name).read_text(encoding="utf-8"))
+        (folder / name).write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}), encoding="utf-8")
+    return str(folder)
+
+
+def test_whatever_is_wrong_a_loaded_engine_goes_on(tmp_path):
+    """What users get wrong, one after the other, while a request runs."""
+    corrupt = damaged_starter(tmp_path / "corrupt", "model.safetensors")
+    unknown = damaged_starter(tmp_path / "unknown", "config.json")
+    with AsyncLLM(EngineConfig(**{**SMALL, "max_model_len": 256})) as engine:
+        user = {"role": "user", "content": "Hello!"}
+        params = engine.default_sampling_params(ignore_eos=True)
+        *_, expected = engine.submit(engine.render([user]), params)
+        too_long = [5] * engine.config.max_model_len
+        mistakes: list[tuple[type[Exception], Callable[[], object]]] = [
+            (InvalidRequestError, lambda: engine.render([])),
+            (InvalidRequestError, lambda: engine.render([{"role": "robot", "content": "x"}])),
+            (InvalidRequestError, lambda: engine.submit("a\ud800", params)),
+            (ContextLengthError, lambda: engine.submit(too_long, params)),
+            (InvalidRequestError, lambda: engine.submit("x", engine.default_sampling_params(max_tokens=0))),
+            (InvalidRequestError, lambda: engine.submit("x", engine.default_sampling_params(temperature=-1))),
+            (ModelNotFoundError, lambda: load(EngineConfig(model=str(tmp_path / "absent"), num_threads=1))),
+            (CorruptModelError, lambda: load(EngineConfig(model=corrupt, num_threads=1))),
+            (UnsupportedModelError, lambda: load(EngineConfig(model=unknown, num_threads=1))),
+        ]
+        stream = engine.submit(engine.render([user]), params)
+        last = next(stream)
+        for error, mistake in mistakes:
+            with pytest.raises(error):
+                mistake()
+        for output in stream:
+            last = output
+        assert last.outputs[0].token_ids == expected.outputs[0].token_ids
+        engine.check_integrity()
 
 
 def test_a_model_s_name_instead_of_a_config():
