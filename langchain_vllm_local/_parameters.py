@@ -205,6 +205,8 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 def _unknown_name(name: str, known: frozenset[str], where: str) -> str:
     message = f"{where} has no parameter {name!r}."
+    if where == "engine_args" and (name == "model" or ALIASES.get(name, name) in CALL_NAMES):
+        return f"{message} It stands beside them: ChatVLLMLocal({name}=..., engine_args=...)."
     if name in ENGINE_ARGUMENT_NAMES:
         return f"{message} It is an engine argument: ChatVLLMLocal(engine_args={{{name!r}: ...}})."
     candidates = sorted(known | {alias for alias, first in ALIASES.items() if first in known})
