@@ -99,9 +99,7 @@ _TRANSLATIONS: tuple[tuple[type[engine.VLLMLocalError], type[engine.VLLMLocalErr
 )
 
 _MEMORY_HINT = "shutdown() frees a chat model's engine, ChatVLLMLocal.shutdown_all() those of all."
-_ATTACH_HINT = (
-    "If a server elsewhere serves this model, it is to be reached by base_url=, which this version does not have yet."
-)
+_ATTACH_HINT = "base_url=, for a model that a server runs, is not in this version yet."
 
 
 @contextlib.contextmanager
@@ -129,7 +127,7 @@ def translate(error: engine.VLLMLocalError) -> Exception:
     target = next((to for of, to in _TRANSLATIONS if isinstance(error, of)), LocalEngineError)
     if isinstance(error, engine.InvalidRequestError) and issubclass(target, engine.InvalidRequestError):
         return target(str(error), parameter=error.parameter)
-    if isinstance(error, engine.ModelNotFoundError):
+    if isinstance(error, (engine.ModelNotFoundError, engine.UnsupportedModelError)):
         return target(f"{error} {_ATTACH_HINT}")
     if isinstance(error, engine.InsufficientMemoryError):
         return target(f"{error} {_MEMORY_HINT}")

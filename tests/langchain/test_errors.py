@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from langchain_core import exceptions as langchain
 
+from langchain_vllm_local import ChatVLLMLocal
 from langchain_vllm_local._errors import translate, translated_errors
 from vllm_local import errors as engine
 
@@ -56,8 +57,15 @@ def test_details_survive():
     assert (errors[0].parameter, errors[1].max_model_len) == ("top_p", 5)
 
 
-def test_an_unknown_model_points_to_servers():
-    assert "base_url=" in str(translate(engine.ModelNotFoundError("No such model.")))
+@pytest.mark.parametrize("cls", [engine.ModelNotFoundError, engine.UnsupportedModelError])
+def test_a_model_that_cannot_run_here_points_to_servers_once(cls):
+    assert str(translate(cls("No such model."))).count("base_url=") == 1
+
+
+def test_the_whole_message_for_an_unknown_model_points_to_servers_once():
+    with pytest.raises(engine.ModelNotFoundError) as caught:
+        ChatVLLMLocal(model="/no/such/folder").invoke("Hello!")
+    assert str(caught.value).count("base_url=") == 1
 
 
 def test_translated_errors_pass_through_unchanged():

@@ -26,8 +26,6 @@ PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoke
 IGNORED = ("*/*", "consolidated*")
 """Files that are not: subfolders hold other formats, consolidated files the same weights once more."""
 
-SERVER_HINT = "To use a model that a server runs, pass base_url= of that server instead."
-
 
 def resolve_model_path(engine: EngineConfig) -> Path:
     """Returns the folder of `engine.model`, downloading it first if it is on the hub and not in the cache.
@@ -50,7 +48,7 @@ def resolve_model_path(engine: EngineConfig) -> Path:
         )
         raise ModelNotFoundError(message)
     if _looks_like_path(engine.model):
-        raise ModelNotFoundError(f"The folder {engine.model!r} does not exist. {SERVER_HINT}")
+        raise ModelNotFoundError(f"The folder {engine.model!r} does not exist.")
     return _from_hub(engine)
 
 
@@ -75,7 +73,7 @@ def _from_hub(engine: EngineConfig) -> Path:
     try:
         validate_repo_id(engine.model)
     except HFValidationError as error:
-        message = f"{engine.model!r} is neither a folder nor a valid Hugging Face id ({error}). {SERVER_HINT}"
+        message = f"{engine.model!r} is neither a folder nor a valid Hugging Face id ({error})."
         raise ModelNotFoundError(message) from error
     if _is_offline(engine):
         return _cached_snapshot(engine)
@@ -107,7 +105,7 @@ def _ask_hub(engine: EngineConfig) -> HubModelInfo:
     except RepositoryNotFoundError as error:
         message = (
             f"{engine.model!r} is neither a folder here nor a public model on the Hugging Face hub. If it is private "
-            f"or gated, log in (hf auth login) or pass hf_token=. {SERVER_HINT}"
+            f"or gated, log in (hf auth login) or pass hf_token=."
         )
         raise ModelNotFoundError(message) from error
 
@@ -125,7 +123,7 @@ def _cached_after(engine: EngineConfig, error: Exception) -> Path:
     except ModelNotFoundError:
         message = (
             f"{engine.model!r} is no folder here, and the Hugging Face hub could not be asked for it "
-            f"({type(error).__name__}: {error}). {SERVER_HINT}"
+            f"({type(error).__name__}: {error})."
         )
         raise ModelNotFoundError(message) from error
     logger.warning("The Hugging Face hub could not be asked for %s (%s); using the cached copy.", engine.model, error)
@@ -140,7 +138,7 @@ def _cached_snapshot(engine: EngineConfig) -> Path:
     except LocalEntryNotFoundError as error:
         message = (
             f"{engine.model!r} is neither a folder here nor complete in the download cache, and the hub is not asked "
-            f"(HF_HUB_OFFLINE or local_files_only). Allow the download once, or give a folder. {SERVER_HINT}"
+            f"(HF_HUB_OFFLINE or local_files_only). Allow the download once, or give a folder."
         )
         raise ModelNotFoundError(message) from error
 

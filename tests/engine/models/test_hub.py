@@ -106,7 +106,7 @@ def test_a_file(tmp_path: Path):
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./gone", "~/gone", "a/b/c", "C:\\models\\gone"])
 def test_a_folder_that_does_not_exist(model: str):
-    with pytest.raises(ModelNotFoundError, match=r"does not exist.*base_url="):
+    with pytest.raises(ModelNotFoundError, match=r"does not exist"):
         resolve_model_path(make_engine(model))
 
 
@@ -118,7 +118,7 @@ def test_neither_a_folder_nor_an_id(model: str):
 
 def test_offline_and_not_in_the_cache(tmp_path: Path):
     # For real: tests/conftest.py sets HF_HUB_OFFLINE=1.
-    with pytest.raises(ModelNotFoundError, match=r"neither a folder.*HF_HUB_OFFLINE or local_files_only.*base_url="):
+    with pytest.raises(ModelNotFoundError, match=r"neither a folder.*HF_HUB_OFFLINE or local_files_only"):
         resolve_model_path(make_engine(download_dir=str(tmp_path)))
 
 
@@ -202,7 +202,7 @@ def test_a_repository_without_a_model(fake: FakeHub):
 @pytest.mark.parametrize(
     ("kind", "status", "message"),
     [
-        (RepositoryNotFoundError, 404, r"neither a folder here nor a public model.*hf_token=.*base_url="),
+        (RepositoryNotFoundError, 404, r"neither a folder here nor a public model.*hf_token="),
         (GatedRepoError, 403, r"gated, log in"),
         (RevisionNotFoundError, 404, r"no revision 'v9'"),
     ],
@@ -222,7 +222,7 @@ def test_an_unreachable_hub(error: Exception, fake: FakeHub, tmp_path: Path, mon
     fake.error = error
     monkeypatch.setattr("huggingface_hub.snapshot_download", real.snapshot_download)
     engine = make_engine(download_dir=str(tmp_path))
-    with pytest.raises(ModelNotFoundError, match=r"could not be asked.*no route.*base_url="):
+    with pytest.raises(ModelNotFoundError, match=r"could not be asked.*no route"):
         resolve_model_path(engine)
     snapshot = fill_cache(tmp_path)
     assert resolve_model_path(engine) == snapshot

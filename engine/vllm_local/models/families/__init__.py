@@ -36,7 +36,7 @@ def read_decoder_config(fields: ConfigFields) -> DecoderConfig:
     if not known:
         message = (
             f"{fields.source}: architecture {', '.join(architectures) or '(none)'} is not supported. This engine runs "
-            f"{', '.join(FAMILIES)}; for others start a server (such as vLLM's) and give its base_url=."
+            f"{', '.join(FAMILIES)}; others need a server, such as vLLM's."
         )
         raise UnsupportedModelError(message)
     fields.require("quantization_config")
