@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -85,11 +86,15 @@ class EngineConfig:
     use_tqdm_on_load: bool = True
 
     def __post_init__(self) -> None:
-        """Checks what can be checked without the model.
+        """Turns paths into texts, and checks what can be checked without the model.
 
         Raises:
             InvalidConfigError: A value is of the wrong type, outside its bounds or at odds with another.
         """
+        for name in _PATHS:
+            value = getattr(self, name)
+            if isinstance(value, os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
         _check_types(self)
         _check_choices(self)
         _check_sizes(self)
@@ -116,6 +121,7 @@ _TYPES: Mapping[type | tuple[type, ...], tuple[str, ...]] = {
     (int, float): ("gpu_memory_utilization",),
     Mapping: ("override_generation_config",),
 }
+_PATHS = ("model", "tokenizer", "download_dir", "chat_template", "generation_config")
 _MAY_BE_NONE = ("tokenizer", "revision", "download_dir", "hf_token", "chat_template", "seed")
 MAX_THREADS = 1024
 """No machine that this runs on has more cores; OpenMP crashes where the system refuses it a thread."""

@@ -15,6 +15,7 @@ from vllm_local.tokenizer.tokenizer_files import read_json
 
 _NAMES = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
 """What vLLM takes from the file (`ModelConfig.get_diff_sampling_param`), besides `max_new_tokens`."""
+_OVERRIDABLE = (*_NAMES, "max_new_tokens", "do_sample")
 
 
 class SamplingDefaults:
@@ -66,8 +67,13 @@ def read_sampling_defaults(model_path: Path, engine: EngineConfig) -> SamplingDe
 
     Raises:
         CorruptModelError: The file is damaged.
-        InvalidConfigError: The named folder has none, or a value makes no sense.
+        InvalidConfigError: The named folder has none, a value makes no sense, or `override_generation_config` has a
+            name that nothing reads.
     """
+    unknown = [name for name in engine.override_generation_config if name not in _OVERRIDABLE]
+    if unknown:
+        message = f"override_generation_config has {unknown[0]!r}, but only {', '.join(_OVERRIDABLE)} can be set there."
+        raise InvalidConfigError(message)
     path = _config_path(model_path, engine.generation_config)
     values = _translate({} if path is None else read_json(path))
     source = "override_generation_config" if path is None else str(path)

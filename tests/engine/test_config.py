@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +113,11 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any]) -> None:
 def test_a_length_beyond_the_models_is_refused() -> None:
     with pytest.raises(InvalidConfigError, match="longer than the model's context of 256 tokens"):
         resolved(max_model_len=257)
+
+
+def test_paths_may_be_path_objects(tmp_path: Path) -> None:
+    assert EngineConfig(model=tmp_path) == EngineConfig(model=str(tmp_path))  # type: ignore[arg-type]
+    assert EngineConfig(download_dir=tmp_path).key() == EngineConfig(download_dir=str(tmp_path)).key()  # type: ignore[arg-type]
 
 
 def test_keys_tell_arguments_apart() -> None:

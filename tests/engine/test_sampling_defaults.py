@@ -57,6 +57,11 @@ def test_the_engine_s_arguments(defaults_of, tmp_path):
     assert (params.temperature, params.top_k) == (1.0, 3)
 
 
+def test_an_override_that_nothing_reads(defaults_of):
+    with pytest.raises(InvalidConfigError, match="has 'temprature', but only repetition_penalty, temperature"):
+        defaults_of(override_generation_config={"temprature": 0.1})
+
+
 def test_a_folder_without_the_file(defaults_of, tmp_path):
     with pytest.raises(InvalidConfigError, match=r"a folder with generation_config\.json"):
         defaults_of(generation_config=str(tmp_path / "absent"))
