@@ -27,7 +27,7 @@ server                  ► async_llm, chat
 llm                     ► async_llm, batch_progress
 async_llm, llm          ► engine_loading, engine_thread, engine_registry, request_stream ► llm_engine, input_processor
 async_llm, llm          ► llm_engine, chat, tokenizer, starter
-engine_loading          ► sampling_defaults, chat, starter, worker, models, core
+engine_loading          ► sampling_defaults, default_logging, chat, starter, worker, models, core
 async_llm, engine_loading, engine_thread, llm_engine ► output_processor
 async_llm, engine_thread, request_stream, llm_engine, input_processor, output_processor ► output_collector
 async_llm, engine_thread, llm_engine, output_processor ► engine_stats

@@ -10,6 +10,7 @@ from pathlib import Path
 from vllm_local.chat.renderer import ChatRenderer, load_chat_template
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig, ResolvedConfig
 from vllm_local.core.scheduler import Scheduler
+from vllm_local.default_logging import show_messages
 from vllm_local.errors import InvalidConfigError, ModelNotFoundError
 from vllm_local.llm_engine import LLMEngine
 from vllm_local.output_processor import Delivery, OutputProcessor
@@ -76,6 +77,7 @@ def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork
 
     if not isinstance(config, EngineConfig):
         raise InvalidConfigError(f"An engine takes an EngineConfig(model=…), got {type(config).__name__}.")
+    show_messages()
     # The weights come last: they take the longest, and everything else may be wrong.
     chat_template = load_chat_template(config.chat_template)
     path = _model_path(config)
