@@ -9,6 +9,9 @@ import torch
 from vllm_local.errors import InvalidConfigError
 from vllm_local.worker.control_group import ControlGroups
 
+TINY_MODEL_BYTES = 32 * 2**20
+"""A model with fewer bytes of weights computes on one thread: its steps are too short to be worth sharing."""
+
 
 def resolve_device(name: str) -> str:
     """Returns the device that a name stands for on this machine.
@@ -29,12 +32,19 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def default_num_threads() -> int:
-    """Returns how many threads should compute: the cores that this process may use.
+def default_num_threads(weight_bytes: int) -> int:
+    """Returns how many threads should compute: the cores that this process may use, or one for a tiny model.
 
     The least of its CPU affinity, its control groups' CPU quota (rounded down: a thread too many makes all the others
     wait for it) and OMP_NUM_THREADS, where set.
+
+    Args:
+        weight_bytes: Size of the model.
     """
+    # Where other programs run too, threads that spin while they wait for each other cost such a model far more than
+    # they compute for it.
+    if weight_bytes < TINY_MODEL_BYTES:
+        return 1
     limits = [float(_num_affine_cores())]
     quota = ControlGroups().cpu_quota()
     if quota is not None:

@@ -47,17 +47,17 @@ def load_model_runner(
     """
     started = time.monotonic()
     device = resolve_device(engine.device)
-    num_threads = engine.num_threads or default_num_threads()
-    torch.set_num_threads(num_threads)
     path = resolve_model_path(engine) if path is None else path
     decoder_config = read_model_config(path, engine, device)
     size = weight_bytes(path, decoder_config.dtype, engine.load_format)
+    num_threads = engine.num_threads or default_num_threads(size)
+    torch.set_num_threads(num_threads)
     _check_memory(engine, decoder_config.info, size, device, loaded_engines)
     runner, config = _load(engine, path, decoder_config, device)
     elapsed = time.monotonic() - started
-    message = "Loaded %s (%s, %s) on %s with %d threads in %.1f s: %s of weights."
+    message = "Loaded %s (%s, %s) on %s in %.1f s: %s of weights, num_threads %d."
     info = config.model
-    logger.info(message, engine.model, info.architecture, info.dtype, device, num_threads, elapsed, as_text(size))
+    logger.info(message, engine.model, info.architecture, info.dtype, device, elapsed, as_text(size), num_threads)
     return runner, config, path
 
 

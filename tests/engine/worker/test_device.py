@@ -61,7 +61,12 @@ def test_a_device_that_is_not_there_is_an_error(machine, name):
 )
 def test_threads_are_the_cores_that_may_be_used(machine, limits, expected):
     machine(**limits)
-    assert device.default_num_threads() == expected
+    assert device.default_num_threads(device.TINY_MODEL_BYTES) == expected
+
+
+def test_a_tiny_model_computes_on_one_thread(machine):
+    machine(cores=6)
+    assert device.default_num_threads(device.TINY_MODEL_BYTES - 1) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")

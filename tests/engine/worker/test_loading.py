@@ -51,7 +51,8 @@ def test_the_log_says_what_was_found_and_chosen(engine, caplog):
     assert "at most 50% of" in cache
     assert "at most 4.0 GiB" in cache
     assert "max_model_len 256" in cache
-    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu with 1 threads" in loaded
+    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu in" in loaded
+    assert loaded.endswith("num_threads 1.")
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -60,8 +61,9 @@ def test_threads_are_set_for_the_process(engine, num_threads):
     assert torch.get_num_threads() == num_threads
 
 
-def test_without_a_wish_the_usable_cores_compute(engine, monkeypatch):
-    monkeypatch.setattr(loading, "default_num_threads", lambda: 2)
+def test_without_a_wish_the_size_of_the_weights_decides(engine, llama_path, monkeypatch):
+    expected = weight_bytes(llama_path, "float32")
+    monkeypatch.setattr(loading, "default_num_threads", lambda size: 2 if size == expected else 1)
     load_model_runner(engine(kv_cache_memory_bytes=MIB))
     assert torch.get_num_threads() == 2
 
