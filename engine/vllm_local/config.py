@@ -53,7 +53,8 @@ class EngineConfig:
         quantization: Not supported in this version.
         tensor_parallel_size: Must be 1 here; real vLLM does more.
         pipeline_parallel_size: The same.
-        num_threads: Threads that compute; None takes the cores that this process may use.
+        num_threads: Threads that compute; None takes the cores that this process may use, or one for a
+            tiny model.
         use_tqdm_on_load: Show progress bars while downloading and loading.
     """
 
