@@ -33,41 +33,50 @@ class EngineThreads(Protocol):
 class EngineRegistry:
     """Engines of this process that nobody has closed or dropped, and the threads of those that end just now.
 
+    Any thread may call it at any moment, a finalizer that the garbage collector runs in the middle of another call
+    among them. A lock would deadlock there, so both tables change by single dict operations, and are read as copies.
+
     Attributes:
         is_after_fork: Whether this process was forked from one that had imported torch, whose threads are lost.
     """
 
     def __init__(self) -> None:
         """Begins empty."""
-        self._engines: weakref.WeakSet[LoadedEngine] = weakref.WeakSet()
-        self._threads: list[EngineThreads] = []
+        self._engines: weakref.WeakValueDictionary[int, LoadedEngine] = weakref.WeakValueDictionary()
+        self._threads: dict[int, EngineThreads] = {}
         self.is_after_fork = False
 
     def add(self, engine: LoadedEngine, threads: EngineThreads) -> None:
         """Remembers an engine for as long as somebody else refers to it, and its threads until they have ended."""
-        self._engines.add(engine)
-        self._threads = [known for known in self._threads if known.is_alive] + [threads]
+        self._engines[id(engine)] = engine
+        self._threads[id(threads)] = threads
+        for key, known in list(self._threads.items()):
+            if not known.is_alive:
+                self._threads.pop(key, None)
 
     def discard(self, engine: LoadedEngine) -> None:
         """Forgets an engine."""
-        self._engines.discard(engine)
+        self._engines.pop(id(engine), None)
 
     def descriptions(self) -> list[str]:
         """Returns one line an engine."""
-        return [engine.describe() for engine in list(self._engines)]
+        return [engine.describe() for engine in self._alive()]
 
     def close_all(self) -> None:
         """Closes every engine, as the interpreter exits, and waits for those that were dropped before."""
-        for engine in list(self._engines):
+        for engine in self._alive():
             engine.close_at_exit()
-        for threads in self._threads:
+        for threads in list(self._threads.values()):
             threads.join()
 
     def begin_child(self) -> None:
         """Forgets all, in the child of a fork: the engines are its parent's."""
-        self._engines = weakref.WeakSet()
-        self._threads = []
+        self._engines = weakref.WeakValueDictionary()
+        self._threads = {}
         self.is_after_fork = "torch" in sys.modules
+
+    def _alive(self) -> list[LoadedEngine]:
+        return [engine for reference in self._engines.valuerefs() if (engine := reference()) is not None]
 
 
 REGISTRY = EngineRegistry()

@@ -1,6 +1,8 @@
 import gc
 import os
 import sys
+import threading
+import time
 
 import pytest
 
@@ -38,6 +40,45 @@ def test_engines_are_named_while_somebody_holds_them():
     del second
     gc.collect()
     assert registry.descriptions() == []
+
+
+def test_threads_and_finalizers_may_come_and_go_at_any_moment():
+    """With a WeakSet, looking at the engines while another thread adds one fails."""
+    registry, kept, is_over = EngineRegistry(), [], threading.Event()
+
+    class Owner:
+        def __init__(self):
+            self.itself = self  # so that only the garbage collector frees it, in whatever thread
+            self.engine = FakeEngine("owned")
+            registry.add(self.engine, FakeThreads())
+
+        def __del__(self):
+            registry.discard(self.engine)
+
+    def load():
+        while not is_over.is_set():
+            kept.append(FakeEngine("a"))
+            registry.add(kept[-1], FakeThreads(is_alive=False))
+            Owner()
+
+    interval, collected_after = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        deadline = time.monotonic() + 20
+        while len(kept) < 2000 and time.monotonic() < deadline:
+            assert set(registry.descriptions()) <= {"a", "owned"}
+    finally:
+        is_over.set()
+        loader.join(30)
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*collected_after)
+    gc.collect()
+    assert not loader.is_alive()
+    assert len(kept) >= 2000
+    assert registry.descriptions() == ["a"] * len(kept)
 
 
 def test_all_are_closed_at_exit():
