@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -13,7 +14,10 @@ class DefaultHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line, unless a handler of the program's gets the record anyway."""
-        if not logging.getLogger().handlers:
+        if logging.getLogger().handlers:
+            return
+        # stderr may be absent, closed or full, and a message that cannot be shown must not end the load it tells of.
+        with contextlib.suppress(Exception):
             sys.stderr.write(f"{self.format(record)}\n")
 
 

@@ -34,3 +34,9 @@ logging.getLogger("elsewhere").info("not ours")
 )
 def test_messages_are_shown_once_unless_the_program_decides(before: str, after: str, expected: str):
     assert run_python(SAY.format(before=before, after=after)).stderr == expected
+
+
+@pytest.mark.parametrize("stderr", ["sys.stderr = None", "sys.stderr.close()"])
+def test_a_program_that_has_nowhere_to_show_them_goes_on(stderr: str):
+    code = SAY.format(before=f"import sys\n{stderr}", after="") + "\nprint('went on')"
+    assert run_python(code).stdout == "went on\n"
