@@ -14,7 +14,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-all check fmt docs bench build test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench build test-newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ help: ## List the targets
 
 demo: $(VENV)/.installed ## Install, then run a chain on the starter model in this terminal
 	@$(BIN)/python examples/demo.py
+
+picture: $(VENV)/.installed ## Run the demo and draw its terminal for the README (docs/images/demo.svg)
+	@$(BIN)/python examples/demo.py --svg docs/images/demo.svg
 
 test: $(VENV)/.installed-dev ## Install, then run the test suite, docs included, except what is marked slow
 	$(BIN)/python -m pytest $(ARGS)
