@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from vllm_local.chat.renderer import ChatRenderer
 from vllm_local.config import EngineConfig, ResolvedConfig
-from vllm_local.engine_loading import LoadedModel, load
+from vllm_local.engine_loading import LoadedModel, load, read_model_files
 from vllm_local.engine_registry import REGISTRY
 from vllm_local.engine_stats import EngineStats
 from vllm_local.engine_thread import EngineThread
@@ -55,10 +55,14 @@ class AsyncLLM:
     def __init__(self, config: EngineConfig) -> None:
         """Loads the model in the calling thread, which may take a while, and starts the engine.
 
+        Loads in other threads take turns with this one, except while files are fetched.
+
         Raises:
             VLLMLocalError: The model cannot be loaded.
         """
-        self._start(load(config, loaded_engines=REGISTRY.descriptions(), after_fork=REGISTRY.is_after_fork))
+        files = read_model_files(config)
+        with REGISTRY.loading:
+            self._start(load(files, loaded_engines=REGISTRY.descriptions(), after_fork=REGISTRY.is_after_fork))
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel) -> AsyncLLM:

@@ -25,6 +25,25 @@ _TOKENIZER_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "addi
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """What is read of a model before its weights.
+
+    Attributes:
+        config: The engine arguments.
+        path: The model's folder.
+        tokenizer: Its tokenizer.
+        renderer: Its chat template.
+        sampling_defaults: What its generation_config.json says.
+    """
+
+    config: EngineConfig
+    path: Path
+    tokenizer: Tokenizer
+    renderer: ChatRenderer
+    sampling_defaults: SamplingDefaults
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedModel:
     """What a model's files were made into.
 
@@ -62,41 +81,57 @@ class LoadedModel:
         return LLMEngine(scheduler=scheduler, model_runner=self.model_runner, output_processor=processor)
 
 
-def load(config: EngineConfig, *, loaded_engines: Sequence[str] = (), after_fork: bool = False) -> LoadedModel:
-    """Loads a model and everything around it.
+def read_model_files(config: EngineConfig) -> ModelFiles:
+    """Finds a model, fetching it if need be, and reads all but its weights.
 
     Args:
         config: The user's arguments.
-        loaded_engines: What this process has loaded already, for the message that memory is short.
-        after_fork: This process was forked from one that may have computed: torch's threads would hang.
 
     Raises:
-        VLLMLocalError: Whatever is wrong with the arguments, the files or the machine.
+        VLLMLocalError: Whatever is wrong with the arguments or the files.
     """
-    from vllm_local.worker.loading import load_model_runner
-
     if not isinstance(config, EngineConfig):
         raise InvalidConfigError(f"An engine takes an EngineConfig(model=…), got {type(config).__name__}.")
     show_messages()
-    # The weights come last: they take the longest, and everything else may be wrong.
     chat_template = load_chat_template(config.chat_template)
     path = _model_path(config)
     tokenizer = Tokenizer.from_path(_tokenizer_path(config, path), config, model_path=path)
     sampling_defaults = read_sampling_defaults(path, config)
+    renderer = ChatRenderer(tokenizer, chat_template)
+    return ModelFiles(
+        config=config, path=path, tokenizer=tokenizer, renderer=renderer, sampling_defaults=sampling_defaults
+    )
+
+
+def load(files: ModelFiles, *, loaded_engines: Sequence[str] = (), after_fork: bool = False) -> LoadedModel:
+    """Loads a model's weights and allocates its KV cache.
+
+    That comes last: it takes the longest, and everything else may be wrong. Loads of one process should take turns.
+
+    Args:
+        files: What was read before.
+        loaded_engines: What this process has loaded already, for the message that memory is short.
+        after_fork: This process was forked from one that may have computed: torch's threads would hang.
+
+    Raises:
+        VLLMLocalError: Whatever is wrong with the weights or the machine.
+    """
+    from vllm_local.worker.loading import load_model_runner
+
+    config = files.config
     threaded = config
     if after_fork and config.num_threads != 1:
         logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
         threaded = dataclasses.replace(config, num_threads=1)
-    model_runner, resolved, _ = load_model_runner(threaded, path=path, loaded_engines=loaded_engines)
-    renderer = ChatRenderer(tokenizer, chat_template)
-    if renderer.is_fallback:
+    model_runner, resolved, _ = load_model_runner(threaded, path=files.path, loaded_engines=loaded_engines)
+    if files.renderer.is_fallback:
         logger.info("%s has no chat template; conversations become a plain transcript.", config.model)
     return LoadedModel(
         config=dataclasses.replace(resolved, engine=config),
-        path=path,
-        tokenizer=tokenizer,
-        renderer=renderer,
-        sampling_defaults=sampling_defaults,
+        path=files.path,
+        tokenizer=files.tokenizer,
+        renderer=files.renderer,
+        sampling_defaults=files.sampling_defaults,
         model_runner=model_runner,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import weakref
 from typing import Protocol
 
@@ -37,6 +38,8 @@ class EngineRegistry:
     among them. A lock would deadlock there, so both tables change by single dict operations, and are read as copies.
 
     Attributes:
+        loading: To be held while weights and KV cache are loaded, until the engine is added: two that load at once
+            would each count on the memory that the other is about to take.
         is_after_fork: Whether this process was forked from one that had imported torch, whose threads are lost.
     """
 
@@ -44,6 +47,7 @@ class EngineRegistry:
         """Begins empty."""
         self._engines: weakref.WeakValueDictionary[int, LoadedEngine] = weakref.WeakValueDictionary()
         self._threads: dict[int, EngineThreads] = {}
+        self.loading = threading.Lock()
         self.is_after_fork = False
 
     def add(self, engine: LoadedEngine, threads: EngineThreads) -> None:
@@ -73,6 +77,7 @@ class EngineRegistry:
         """Forgets all, in the child of a fork: the engines are its parent's."""
         self._engines = weakref.WeakValueDictionary()
         self._threads = {}
+        self.loading = threading.Lock()  # a thread that the child lacks may have held the old one
         self.is_after_fork = "torch" in sys.modules
 
     def _alive(self) -> list[LoadedEngine]:

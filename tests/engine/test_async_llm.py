@@ -12,8 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_tokenizer, run_python
-from vllm_local.errors import EngineClosedError, EngineDeadError, EngineError, InvalidRequestError
+from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_loaded, make_tokenizer, run_python
+from vllm_local import async_llm
+from vllm_local.config import EngineConfig
+from vllm_local.engine_registry import EngineRegistry
+from vllm_local.errors import (
+    EngineClosedError,
+    EngineDeadError,
+    EngineError,
+    InsufficientMemoryError,
+    InvalidRequestError,
+)
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
 
 FOREVER = SamplingParams(max_tokens=100)
@@ -288,6 +297,83 @@ class TestAsync:
             assert [item.result(30) for item in singles] == [answer_of(1 + index % 20) for index in range(100)]
             for loop in loops:
                 assert loop.result(30) == [answer_of(1 + index % 20) for index in range(30)]
+
+
+class TestLoading:
+    """Engines named by letters. Reading the files of one, or loading it, may wait at a gate, or fail."""
+
+    @pytest.fixture
+    def machine(self, monkeypatch):
+        monkeypatch.setattr(async_llm, "REGISTRY", EngineRegistry())  # other tests' engines may linger in the real one
+        with ThreadPoolExecutor(4) as pool:
+            machine = FakeMachine(pool)
+            monkeypatch.setattr(async_llm, "read_model_files", machine.read_model_files)
+            monkeypatch.setattr(async_llm, "load", machine.load)
+            try:
+                yield machine
+            finally:
+                machine.open_gates()
+
+    def test_loads_take_turns_and_see_who_came_before(self, machine):
+        gate = machine.shut_gate("load a")
+        first, second = machine.make("a"), machine.make("b")
+        until(lambda: {"load a", "read b"} <= set(machine.log))
+        time.sleep(0.05)
+        assert "load b" not in machine.log
+        gate.set()
+        with first.result(10), second.result(10):
+            assert machine.seen["a"] == []
+            assert [name.split()[0] for name in machine.seen["b"]] == ["a"], "the first was registered by then"
+
+    def test_fetching_files_is_nobody_s_turn(self, machine):
+        gate = machine.shut_gate("read a")
+        first = machine.make("a")
+        until(lambda: "read a" in machine.log)
+        with machine.make("b").result(10):
+            gate.set()
+            first.result(10).close()
+
+    @pytest.mark.parametrize("step", ["read a", "load a"])
+    def test_a_load_that_fails_lets_the_next_one_in(self, machine, step):
+        machine.failures[step] = InsufficientMemoryError("too large")
+        with pytest.raises(InsufficientMemoryError):
+            machine.make("a").result(10)
+        machine.make("b").result(10).close()
+
+
+class FakeMachine:
+    """Loads engines in threads; notes each step as it begins."""
+
+    def __init__(self, pool):
+        self.log, self.seen, self.gates, self.failures = [], {}, {}, {}
+        self.pool = pool
+
+    def make(self, name):
+        return self.pool.submit(async_llm.AsyncLLM, EngineConfig(model=name))
+
+    def shut_gate(self, step):
+        return self.gates.setdefault(step, threading.Event())
+
+    def open_gates(self):
+        for gate in self.gates.values():
+            gate.set()
+
+    def read_model_files(self, config):
+        self.enter("read", config.model)
+        return config
+
+    def load(self, config, *, loaded_engines, after_fork):
+        self.seen[config.model] = loaded_engines
+        self.enter("load", config.model)
+        return make_loaded(model=config.model)
+
+    def enter(self, verb, name):
+        step = f"{verb} {name}"
+        self.log.append(step)
+        if step in self.failures:
+            raise self.failures[step]
+        if step in self.gates:
+            assert self.gates[step].wait(30), "a test forgot to open the gate"
 
 
 class TestEnd:

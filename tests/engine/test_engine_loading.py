@@ -9,7 +9,7 @@ import pytest
 
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig
-from vllm_local.engine_loading import load
+from vllm_local.engine_loading import load, read_model_files
 from vllm_local.errors import (
     ContextLengthError,
     CorruptModelError,
@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"num_threads": 1, "kv_cache_memory_bytes": 2**20, "max_
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load(EngineConfig(**SMALL))
+    return load(read_model_files(EngineConfig(**SMALL)))
 
 
 def test_the_starter_model_is_found_and_keeps_its_name(loaded):
@@ -52,13 +52,13 @@ def test_the_starter_answers():
 
 
 def test_its_tokenizer_may_be_named_too():
-    loaded = load(EngineConfig(tokenizer=STARTER_MODEL_NAME, **SMALL))
+    loaded = load(read_model_files(EngineConfig(tokenizer=STARTER_MODEL_NAME, **SMALL)))
     assert loaded.tokenizer.vocab_size <= loaded.config.model.vocab_size
 
 
 def test_in_a_fork_one_thread_computes(caplog):
     with caplog.at_level(logging.WARNING):
-        loaded = load(EngineConfig(**{**SMALL, "num_threads": None}), after_fork=True)
+        loaded = load(read_model_files(EngineConfig(**{**SMALL, "num_threads": None})), after_fork=True)
     assert "was forked" in caplog.text
     assert loaded.config.engine.num_threads is None, "the arguments stay as the user gave them"
     import torch
@@ -91,7 +91,7 @@ def test_short_memory_names_what_is_loaded():
 )
 def test_wrong_arguments(arguments, error):
     with pytest.raises(error):
-        load(EngineConfig(**{**SMALL, **arguments}))
+        read_model_files(EngineConfig(**{**SMALL, **arguments}))
 
 
 def damaged_starter(folder, name):
@@ -121,9 +121,9 @@ def test_whatever_is_wrong_a_loaded_engine_goes_on(tmp_path):
             (ContextLengthError, lambda: engine.submit(too_long, params)),
             (InvalidRequestError, lambda: engine.submit("x", engine.default_sampling_params(max_tokens=0))),
             (InvalidRequestError, lambda: engine.submit("x", engine.default_sampling_params(temperature=-1))),
-            (ModelNotFoundError, lambda: load(EngineConfig(model=str(tmp_path / "absent"), num_threads=1))),
-            (CorruptModelError, lambda: load(EngineConfig(model=corrupt, num_threads=1))),
-            (UnsupportedModelError, lambda: load(EngineConfig(model=unknown, num_threads=1))),
+            (ModelNotFoundError, lambda: AsyncLLM(EngineConfig(model=str(tmp_path / "absent"), num_threads=1))),
+            (CorruptModelError, lambda: AsyncLLM(EngineConfig(model=corrupt, num_threads=1))),
+            (UnsupportedModelError, lambda: AsyncLLM(EngineConfig(model=unknown, num_threads=1))),
         ]
         stream = engine.submit(engine.render([user]), params)
         last = next(stream)
@@ -138,7 +138,7 @@ def test_whatever_is_wrong_a_loaded_engine_goes_on(tmp_path):
 
 def test_a_model_s_name_instead_of_a_config():
     with pytest.raises(InvalidConfigError, match=r"takes an EngineConfig\(model=…\), got str"):
-        load("some/model")  # type: ignore[arg-type]
+        read_model_files("some/model")  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

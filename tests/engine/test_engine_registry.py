@@ -107,7 +107,9 @@ def test_a_child_knows_none(monkeypatch, has_torch):
     registry, engine = EngineRegistry(), FakeEngine("a")
     registry.add(engine, FakeThreads())
     assert not registry.is_after_fork
+    assert registry.loading.acquire(blocking=False)
     registry.begin_child()
+    assert registry.loading.acquire(blocking=False), "a turn that the parent took is not the child's"
     assert registry.is_after_fork == has_torch
     assert registry.descriptions() == []
     registry.close_all()
