@@ -1,16 +1,17 @@
-"""Many conversations at once from one caller: a thread for each, and one way to end them together.
+"""Many conversations at once from one caller: a thread or a task for each, and one way to end them together.
 
-The threads only wait: the engine computes all their requests in one continuous batch.
+They only wait: the engine computes all their requests in one continuous batch.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from queue import SimpleQueue
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
@@ -108,3 +109,34 @@ def _report(
         outcomes.put((index, call(), None))
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever reads the queue
         outcomes.put((index, None, error))
+
+
+async def run_as_tasks(
+    calls: Sequence[Callable[[], Coroutine[Any, Any, Result]]], max_tasks: int | None
+) -> AsyncGenerator[tuple[int, Result], None]:
+    """Runs the calls in tasks of the running event loop and yields results as they complete.
+
+    If a call fails, or the caller is cancelled or stops iterating, the other calls are cancelled, and have ended when
+    this generator has: those of `asyncio.gather` and `as_completed` would run on, with nobody to hear their answers.
+
+    Args:
+        calls: What to run; each gets a copy of the caller's context.
+        max_tasks: Most calls that run at a time; None sets no limit.
+
+    Yields:
+        The call's index and its result.
+    """
+    places = asyncio.Semaphore(max_tasks) if max_tasks else contextlib.nullcontext()
+
+    async def numbered(index: int, call: Callable[[], Coroutine[Any, Any, Result]]) -> tuple[int, Result]:
+        async with places:
+            return index, await call()
+
+    tasks = [asyncio.create_task(numbered(index, call)) for index, call in enumerate(calls)]
+    try:
+        for completed in asyncio.as_completed(tasks):
+            yield await completed
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,3 +1,4 @@
+import asyncio
 import contextvars
 import threading
 import time
@@ -5,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_vllm_local._batching import RequestGroup, member_of_current_batch, run_concurrently
+from langchain_vllm_local._batching import RequestGroup, member_of_current_batch, run_as_tasks, run_concurrently
 
 
 class Request:
@@ -92,3 +93,69 @@ def test_outside_a_batch_there_is_no_group():
     with member_of_current_batch(request):
         pass
     assert not request.ended.is_set()
+
+
+# ── Tasks ──
+
+
+async def test_tasks_yield_results_as_they_complete():
+    gate = asyncio.Event()
+
+    async def slow():
+        await gate.wait()
+        return "slow"
+
+    async def fast():
+        return "fast"
+
+    completed = run_as_tasks([slow, fast], None)
+    assert await completed.__anext__() == (1, "fast")
+    gate.set()
+    assert [item async for item in completed] == [(0, "slow")]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(3, 3), (None, 12)])
+async def test_no_more_tasks_than_the_limit_at_a_time(limit, expected):
+    running, peak = set(), [0]
+
+    async def call():
+        running.add(asyncio.current_task())
+        peak.append(len(running))
+        await asyncio.sleep(0.001)
+        running.discard(asyncio.current_task())
+
+    assert len([item async for item in run_as_tasks([call] * 12, limit)]) == 12
+    assert max(peak) == expected
+
+
+@pytest.mark.parametrize("leave", ["error", "close", "cancel"])
+async def test_leaving_ends_the_other_tasks(leave):
+    ended = []
+
+    async def first():
+        await asyncio.sleep(0)
+        if leave == "error":
+            raise KeyError
+        return "first"
+
+    async def other():
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append("other")
+
+    completed: Any = run_as_tasks([first, other, other], None)
+    if leave == "error":
+        with pytest.raises(KeyError):
+            await completed.__anext__()
+    else:
+        await completed.__anext__()
+        if leave == "close":
+            await completed.aclose()
+        else:
+            waiting = asyncio.create_task(completed.__anext__())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+    assert ended == ["other"] * 2

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel
@@ -131,47 +130,6 @@ def test_what_langchain_caps_and_the_remedy(loader, slow, compose):
     slow.shutdown()
     compose(slow, {"max_concurrency": MAX_NUM_SEQS})
     assert loader.record.peak == MAX_NUM_SEQS
-
-
-def test_order_and_single_inputs(llm):
-    assert llm.batch([]) == []
-    assert list(llm.batch_as_completed([])) == []
-    assert len(llm.batch(["one"])) == 1
-    assert llm.generate([]).generations == []
-
-
-class Runs(BaseCallbackHandler):
-    """Counts the runs that began and ended."""
-
-    def __init__(self):
-        self.starts, self.ends, self.errors = [], [], []
-
-    def on_chat_model_start(self, serialized, messages, *, run_id, **kwargs):
-        self.starts.append((run_id, messages[0][0].content))
-
-    def on_llm_end(self, response, *, run_id, **kwargs):
-        self.ends.append(run_id)
-
-    def on_llm_error(self, error, *, run_id, **kwargs):
-        self.errors.append(run_id)
-
-
-def test_generate_keeps_a_run_per_conversation(llm):
-    runs = Runs()
-    result = llm.generate([[HumanMessage(text)] for text in TEXTS[:9]], callbacks=[runs])
-    assert {text for _, text in runs.starts} == set(TEXTS[:9])
-    by_id = dict(runs.starts)
-    assert [by_id[info.run_id] for info in result.run] == TEXTS[:9]
-    assert sorted(runs.ends) == sorted(by_id)
-    assert result.llm_output["token_usage"]["completion_tokens"] == 9 * 4
-
-
-def test_generate_raises_what_a_conversation_raises(llm):
-    runs = Runs()
-    with pytest.raises(ValueError, match="maximum context length"):
-        llm.generate([[HumanMessage("hi")], [HumanMessage("x" * 5000)]], callbacks=[runs])
-    # The other one has ended too: with its answer, or aborted because nobody would get it.
-    assert sorted(runs.ends + runs.errors) == sorted(run_id for run_id, _ in runs.starts)
 
 
 def test_threads_share_an_engine(loader, gathering):
@@ -313,14 +271,3 @@ def test_ctrl_c_aborts(loader, endless, ask, num_streams):
         ask(endless)
     assert loader.record.num_aborted == num_streams
     assert endless.invoke("hi", max_tokens=2).content == "xx"
-
-
-def test_leaving_batch_as_completed_aborts_the_rest(loader, endless):
-    completed = endless.bind(stop=["q"]).batch_as_completed(
-        ["short", "long"], [{"max_concurrency": 2}] * 2, return_exceptions=True
-    )
-    timer = threading.Timer(0.05, lambda: loader.record.streams[0].abort())  # noqa: PLW0108 - not there yet
-    timer.start()
-    next(completed)
-    completed.close()
-    assert loader.record.num_aborted == 2
