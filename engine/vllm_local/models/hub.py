@@ -95,10 +95,14 @@ def _is_offline(engine: EngineConfig) -> bool:
 
 
 def _ask_hub(engine: EngineConfig) -> HubModelInfo:
+    from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return _hub_api(engine).model_info(engine.model, revision=engine.revision, files_metadata=True)
+        # Without a timeout a network that swallows everything would hang a load from the cache for ever.
+        return _hub_api(engine).model_info(
+            engine.model, revision=engine.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
+        )
     except RevisionNotFoundError as error:
         message = f"{engine.model!r} on the Hugging Face hub has no revision {engine.revision!r}."
         raise ModelNotFoundError(message) from error

@@ -1,6 +1,7 @@
 """Which folder a model's name stands for. The hub is a fake here; the cache is real."""
 
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
 
@@ -44,7 +46,7 @@ class FakeHub:
         self.downloads: list[dict[str, Any]] = []
         self.bars_disabled: list[bool] = []
 
-    def model_info(self, model: str, *, revision: str | None, files_metadata: bool) -> Any:
+    def model_info(self, model: str, *, revision: str | None, timeout: float, files_metadata: bool) -> Any:
         assert files_metadata
         if self.error is not None:
             raise self.error
@@ -242,3 +244,16 @@ def test_a_download_that_breaks_off(fake: FakeHub, monkeypatch: pytest.MonkeyPat
 )
 def test_sizes_in_words(size: int, text: str):
     assert hub._text(size) == text
+
+
+@pytest.mark.enable_socket
+def test_a_hub_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot = fill_cache(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.2)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(hub, "_hub_api", lambda engine: HfApi(endpoint=endpoint))
+        monkeypatch.setattr(hub, "_download", lambda engine, info: pytest.fail("it answered"))
+        assert resolve_model_path(make_engine(download_dir=str(tmp_path))) == snapshot
