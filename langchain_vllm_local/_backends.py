@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from langchain_vllm_local._batching import result_for_current_batch
 from langchain_vllm_local._messages import to_openai_messages
 from langchain_vllm_local._parameters import ChatParameters
 from langchain_vllm_local._results import chat_chunks, chat_result
@@ -233,8 +234,8 @@ class EngineBackend:
         process_registry().close(self.config)
 
     def engine(self) -> AsyncLLM:
-        """Returns the engine, and loads it if nobody has."""
-        return process_registry().engine(self.config).result()
+        """Returns the engine, and loads it if nobody has; Ctrl-C ends the wait, also that of a batch's threads."""
+        return result_for_current_batch(process_registry().engine(self.config))
 
     async def aengine(self) -> AsyncLLM:
         """The same without blocking the event loop."""

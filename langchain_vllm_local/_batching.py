@@ -9,11 +9,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar, cast
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
+
+from langchain_vllm_local._errors import LocalRequestAbortedError
 
 Result = TypeVar("Result")
 
@@ -65,6 +68,36 @@ def member_of_current_batch(request: Abortable) -> contextlib.AbstractContextMan
     """Lets the request end with the batch that the calling thread works for, if there is one."""
     group = _current_group.get()
     return group.member(request) if group else contextlib.nullcontext()
+
+
+class _Wait:
+    """A wait for something that others may want too; giving it up leaves that alone."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        # Reading this queue takes no lock that Ctrl-C could leave behind.
+        self._news: SimpleQueue[object] = SimpleQueue()
+        future.add_done_callback(self._news.put)
+
+    def abort(self) -> None:
+        self._news.put(None)
+
+    def end(self) -> None:
+        self._news.get()
+
+
+def result_for_current_batch(future: Future[Result]) -> Result:
+    """Waits for a future while the batch that the calling thread works for goes on.
+
+    Raises:
+        LocalRequestAbortedError: The batch was given up first.
+    """
+    if not future.done():
+        wait = _Wait(future)
+        with member_of_current_batch(wait):
+            wait.end()
+    if not future.done():
+        raise LocalRequestAbortedError("The batch was given up while the model was loading.")
+    return future.result()
 
 
 def run_concurrently(calls: Sequence[Callable[[], Result]], max_workers: int) -> Iterator[tuple[int, Result]]:

@@ -2,11 +2,19 @@ import asyncio
 import contextvars
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from langchain_vllm_local._batching import RequestGroup, member_of_current_batch, run_as_tasks, run_concurrently
+from langchain_vllm_local._batching import (
+    RequestGroup,
+    member_of_current_batch,
+    result_for_current_batch,
+    run_as_tasks,
+    run_concurrently,
+)
+from langchain_vllm_local._errors import LocalRequestAbortedError
 
 
 class Request:
@@ -93,6 +101,36 @@ def test_outside_a_batch_there_is_no_group():
     with member_of_current_batch(request):
         pass
     assert not request.ended.is_set()
+
+
+# ── Waiting for a load ──
+
+
+def test_the_result_of_a_future_or_its_error():
+    done: Future[str] = Future()
+    done.set_result("engine")
+    assert result_for_current_batch(done) == "engine"
+    late: Future[str] = Future()
+    threading.Timer(0.02, lambda: late.set_exception(KeyError("why"))).start()
+    with pytest.raises(KeyError, match="why"):
+        result_for_current_batch(late)
+
+
+def test_a_batch_that_is_given_up_waits_no_longer():
+    never: Future[str] = Future()
+    errors = []
+
+    def wait():
+        try:
+            result_for_current_batch(never)
+        except LocalRequestAbortedError as error:
+            errors.append(str(error))
+
+    completed: Any = run_concurrently([lambda: "first", wait, wait], 3)
+    next(completed)
+    completed.close()
+    assert errors == ["The batch was given up while the model was loading."] * 2
+    assert not never.done()
 
 
 # ── Tasks ──

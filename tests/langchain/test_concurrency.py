@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel
 
-from langchain_vllm_local import ChatVLLMLocal
+from langchain_vllm_local import ChatVLLMLocal, _backends
 
 NUM_INPUTS = 100
 MAX_NUM_SEQS = 64
@@ -271,3 +271,30 @@ def test_ctrl_c_aborts(loader, endless, ask, num_streams):
         ask(endless)
     assert loader.record.num_aborted == num_streams
     assert endless.invoke("hi", max_tokens=2).content == "xx"
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda llm: llm.invoke("hi"), lambda llm: llm.batch(TEXTS[:3])], ids=["invoke", "batch"]
+)
+@pytest.mark.usefixtures("_no_collection")
+def test_ctrl_c_does_not_wait_for_a_model_that_loads(loader, llm, monkeypatch, ask):
+    loading, go_on = threading.Event(), threading.Event()
+
+    def load(config):
+        loading.set()
+        go_on.wait(20)
+        return loader(config)
+
+    def send():
+        loading.wait(10)
+        time.sleep(0.02)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    monkeypatch.setattr(_backends, "load_engine", load)
+    threading.Thread(target=send).start()
+    with pytest.raises(KeyboardInterrupt):
+        ask(llm)
+    assert loader.engines == []
+    go_on.set()
+    assert llm.invoke("hi").content  # by the engine that went on loading
+    assert len(loader.engines) == 1
