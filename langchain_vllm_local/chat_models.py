@@ -138,6 +138,12 @@ class ChatVLLMLocal(BatchingChatModel):
                     yield chunk
             self._learn_profile()
 
+    def _streaming_disabled(self, **kwargs: Any) -> bool:
+        # A stream has one answer. Somebody who only listens to tokens (`astream_events`, LangGraph) must not turn n
+        # answers into an error; who asks for a stream gets told.
+        several_answers = kwargs.get("n", self.n) not in (None, 1)
+        return super()._streaming_disabled(**kwargs) or (several_answers and not kwargs.get("stream"))
+
     def __call__(
         self,
         messages: LanguageModelInput,

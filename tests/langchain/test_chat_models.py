@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, Huma
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import ConfigurableField, RunnableConfig
+from langchain_core.runnables import ConfigurableField, RunnableConfig, RunnableLambda
 
 from langchain_vllm_local import ChatVLLMLocal
 from vllm_local.errors import ContextLengthError, InvalidRequestError, UnsupportedInputError
@@ -177,6 +177,22 @@ def test_n_answers(loader):
     assert llm.invoke("hi").response_metadata["model_name"] == "vllm-local-starter"
     with pytest.raises(InvalidRequestError, match="a stream has one answer"):
         list(llm.stream("hi"))
+
+
+@pytest.mark.parametrize("place", ["constructor", "call"])
+async def test_n_answers_while_somebody_listens(loader, place):
+    settings: Any = {"constructor": ({"n": 2}, {}), "call": ({}, {"n": 2})}
+    of_constructor, of_call = settings[place]
+    llm = ChatVLLMLocal(temperature=1, **of_constructor)
+
+    async def node(text, config: RunnableConfig):
+        result = await llm.agenerate([[HumanMessage(text)]], callbacks=config.get("callbacks"), **of_call)
+        return [generation.text for generation in result.generations[0]]
+
+    events = await collect(RunnableLambda(node).astream_events("hi", version="v2"))
+    assert events[-1]["data"]["output"] == [ANSWER] * 2
+    with pytest.raises(InvalidRequestError, match="a stream has one answer"):
+        llm.invoke("hi", stream=True, **of_call)
 
 
 def test_logprobs(loader):
