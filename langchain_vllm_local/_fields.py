@@ -120,11 +120,12 @@ class ChatVLLMLocalFields(BaseChatModel):
     http_async_client: Any | None = Field(default=None, exclude=True, repr=False)
     http_socket_options: Sequence[tuple[int, int, int]] | None = Field(default=None, exclude=True, repr=False)
     openai_organization: str | None = Field(default=None, alias="organization")
-    openai_proxy: str | None = None
+    # These three may hold passwords, and do nothing: they stay out of traces, cache keys and dumps.
+    openai_proxy: str | None = Field(default=None, exclude=True, repr=False)
+    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
+    default_query: Mapping[str, object] | None = Field(default=None, exclude=True, repr=False)
     max_retries: int | None = None
     tiktoken_model_name: str | None = None
-    default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
-    default_query: Mapping[str, object] | None = None
     stream_chunk_timeout: float | None = Field(default=None, exclude=True)
     include_response_headers: bool = False
     disabled_params: dict[str, Any] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.load import dumpd
-from pydantic import SecretStr, model_validator
+from pydantic import model_validator
 
 from langchain_vllm_local._fields import API_KEY_VARIABLE, ChatVLLMLocalFields
 from langchain_vllm_local._parameters import REQUEST_NAMES, SAMPLING_NAMES
@@ -14,6 +14,8 @@ from langchain_vllm_local._results import MODEL_PROVIDER
 from vllm_local import __version__
 
 _HANDLES = ("client", "async_client", "root_client", "root_async_client", "http_client", "http_async_client")
+_SECRETS = ("openai_api_key", "openai_proxy", "default_headers", "default_query")
+_SHARED_BY_COPIES = (*_HANDLES, "rate_limiter", "cache", "callbacks")
 
 
 class IdentifiableChatModel(ChatVLLMLocalFields):
@@ -42,8 +44,11 @@ class IdentifiableChatModel(ChatVLLMLocalFields):
     def _identifying_params(self) -> dict[str, Any]:
         telling = (*SAMPLING_NAMES, *REQUEST_NAMES, "model_kwargs", "extra_body")
         settings = {name: value for name, value in self.settings().items() if name in telling and value != {}}
-        engine_args = {name: value for name, value in self.engine_args.items() if name != "hf_token"}
-        return {**settings, "backend": "engine", "engine_args": engine_args}
+        return {**settings, "backend": "engine", "engine_args": self._telling_engine_args()}
+
+    def _telling_engine_args(self) -> dict[str, Any]:
+        """Returns the engine arguments without the hub's token, which is secret and says who downloads, not what."""
+        return {name: value for name, value in self.engine_args.items() if name != "hf_token"}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         ls_params = super()._get_ls_params(stop=stop, **kwargs)
@@ -62,6 +67,12 @@ class IdentifiableChatModel(ChatVLLMLocalFields):
     def __getstate__(self) -> dict[Any, Any]:
         """Leaves secrets and handles out of pickles."""
         state = super().__getstate__()
-        engine_args = {name: value for name, value in self.engine_args.items() if not isinstance(value, SecretStr)}
-        cleaned = dict.fromkeys((*_HANDLES, "openai_api_key")) | {"engine_args": engine_args}
+        cleaned = dict.fromkeys((*_HANDLES, *_SECRETS)) | {"engine_args": self._telling_engine_args()}
         return {**state, "__dict__": {**state["__dict__"], **cleaned}}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> IdentifiableChatModel:
+        """Shares what holds locks, which cannot be copied, and would limit or cache nothing in two halves."""
+        memo = {} if memo is None else memo
+        shared = (getattr(self, name) for name in _SHARED_BY_COPIES)
+        memo.update({id(value): value for value in shared if value is not None})
+        return super().__deepcopy__(memo)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps, load
 from langchain_core.load.dump import dumpd
 from langchain_core.messages import HumanMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tracers.base import BaseTracer
 
 from langchain_vllm_local import ChatVLLMLocal, __version__
@@ -21,6 +23,9 @@ def secretive(**values):
     return ChatVLLMLocal(
         api_key="topsecret",
         http_client=object(),
+        default_headers={"Authorization": "topsecret"},
+        default_query={"key": "topsecret"},
+        openai_proxy="http://user:topsecret@proxy",
         engine_args={"hf_token": "topsecret", "max_num_seqs": 4},
         max_tokens=2,
         **values,
@@ -58,6 +63,18 @@ def test_pickles_hold_no_secret_and_no_handle(loader, used):
     assert twin.invoke("hi").content == "Io amo"
     assert len(loader.engines) == 1
     assert llm.openai_api_key.get_secret_value() == "topsecret"
+
+
+def test_deep_copies_share_what_holds_locks(loader):
+    limiter, cache, client = InMemoryRateLimiter(requests_per_second=1000), InMemoryCache(), threading.Lock()
+    llm = ChatVLLMLocal(rate_limiter=limiter, cache=cache, http_client=client, model_kwargs={"top_k": 3})
+    agent: Any = copy.deepcopy({"parts": [llm, limiter]})
+    for twin in (copy.deepcopy(llm), agent["parts"][0]):
+        assert (twin.rate_limiter, twin.cache, twin.http_client) == (limiter, cache, client)
+        assert twin.model_kwargs == llm.model_kwargs
+        assert twin.model_kwargs is not llm.model_kwargs
+        assert twin.invoke("hi").content == ANSWER
+    assert len(loader.record.submitted) == 1  # the second copy found the first one's answer
 
 
 def test_chains_pickle(loader):
@@ -157,7 +174,15 @@ class Tracer(BaseTracer):
 @pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
 def test_traces_have_langsmiths_parameters(loader, way):
     tracer = Tracer()
-    llm = ChatVLLMLocal(model="a/b", temperature=0.5, max_tokens=9, stop=["END"], api_key="topsecret")
+    llm = ChatVLLMLocal(
+        model="a/b",
+        temperature=0.5,
+        max_tokens=9,
+        stop=["END"],
+        api_key="topsecret",
+        default_headers={"Authorization": "topsecret"},
+        engine_args={"hf_token": "topsecret"},
+    )
     config: Any = {"callbacks": [tracer]}
     {
         "invoke": lambda: llm.invoke("hi", config),
