@@ -70,8 +70,8 @@ class ChatVLLMLocal(BatchingChatModel):
         (`vllm_local.errors`).
     """
 
-    # The model that `profile` was last confirmed for by its loaded engine.
-    _profile_of: str | None = PrivateAttr(default=None)
+    # The model and engine arguments whose loaded engine last confirmed `profile`.
+    _profile_of: tuple[str, dict[str, Any]] | None = PrivateAttr(default=None)
 
     @property
     def model(self) -> str:
@@ -233,11 +233,12 @@ class ChatVLLMLocal(BatchingChatModel):
 
     def _learn_profile(self) -> None:
         """Takes from a loaded engine what config.json could not say: how long a context fits this machine."""
-        if self._profile_of == self.model_name or not (
-            self.profile is None or isinstance(self.profile, DerivedProfile)
-        ):
+        if not (self.profile is None or isinstance(self.profile, DerivedProfile)):
+            return
+        subject = (self.model_name, self._telling_engine_args())
+        if self._profile_of == subject:
             return
         length = self._backend().known_max_model_len()
         if length is not None:
             self.profile = model_profile(length)
-            self._profile_of = self.model_name
+            self._profile_of = subject

@@ -91,3 +91,12 @@ def test_another_models_call_does_not_change_it(loader, tmp_path):
     llm = ChatVLLMLocal(model=folder(tmp_path, max_position_embeddings=123))
     llm.invoke("hi", model="c/d")
     assert length(llm) == 123
+
+
+def test_a_copy_with_other_engine_arguments_learns_theirs(loader):
+    llm = ChatVLLMLocal()
+    llm.invoke("hi")
+    loader.options = {"max_model_len": 50}
+    other = llm.model_copy(update={"engine_args": {"max_model_len": 50}})
+    other.invoke("hi")
+    assert (length(other), length(llm)) == (50, 4096)
