@@ -62,7 +62,13 @@ class AsyncLLM:
         """
         files = read_model_files(config)
         with REGISTRY.loading:
-            self._start(load(files, loaded_engines=REGISTRY.descriptions(), after_fork=REGISTRY.is_after_fork))
+            loaded = load(
+                files,
+                loaded_engines=REGISTRY.descriptions(),
+                reserved_memory=REGISTRY.reserved_memory,
+                after_fork=REGISTRY.is_after_fork,
+            )
+            self._start(loaded)
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel) -> AsyncLLM:
@@ -220,6 +226,13 @@ class AsyncLLM:
         """Returns one line for a person: which model, and how much its KV cache takes."""
         mebibytes = self.config.kv_cache.memory_bytes / 2**20
         return f"{self.config.engine.model} (KV cache {mebibytes:.0f} MiB, {self._thread.num_unfinished} requests)"
+
+    def reserved_memory(self) -> int:
+        """Returns the bytes of main memory that its KV cache may still take beyond what it has taken."""
+        if self.is_closed or self.config.device != "cpu":  # elsewhere the whole cache is taken at once
+            return 0
+        cache = self.config.kv_cache
+        return self._thread.stats().num_untouched_blocks * (cache.memory_bytes // cache.num_blocks)
 
     def close(self) -> None:
         """Ends the engine after the current step and frees its memory; may be called twice, and from any thread.

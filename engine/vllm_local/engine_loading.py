@@ -103,7 +103,13 @@ def read_model_files(config: EngineConfig) -> ModelFiles:
     )
 
 
-def load(files: ModelFiles, *, loaded_engines: Sequence[str] = (), after_fork: bool = False) -> LoadedModel:
+def load(
+    files: ModelFiles,
+    *,
+    loaded_engines: Sequence[str] = (),
+    reserved_memory: Callable[[], int] = lambda: 0,
+    after_fork: bool = False,
+) -> LoadedModel:
     """Loads a model's weights and allocates its KV cache.
 
     That comes last: it takes the longest, and everything else may be wrong. Loads of one process should take turns.
@@ -111,6 +117,7 @@ def load(files: ModelFiles, *, loaded_engines: Sequence[str] = (), after_fork: b
     Args:
         files: What was read before.
         loaded_engines: What this process has loaded already, for the message that memory is short.
+        reserved_memory: Returns the bytes of main memory that those engines may still take.
         after_fork: This process was forked from one that may have computed: torch's threads would hang.
 
     Raises:
@@ -123,7 +130,9 @@ def load(files: ModelFiles, *, loaded_engines: Sequence[str] = (), after_fork: b
     if after_fork and config.num_threads != 1:
         logger.warning("This process was forked, where torch's threads do not work; %s runs on one.", config.model)
         threaded = dataclasses.replace(config, num_threads=1)
-    model_runner, resolved, _ = load_model_runner(threaded, path=files.path, loaded_engines=loaded_engines)
+    model_runner, resolved, _ = load_model_runner(
+        threaded, path=files.path, loaded_engines=loaded_engines, reserved_memory=reserved_memory
+    )
     if files.renderer.is_fallback:
         logger.info("%s has no chat template; conversations become a plain transcript.", config.model)
     return LoadedModel(

@@ -16,6 +16,9 @@ class LoadedEngine(Protocol):
     def describe(self) -> str:
         """Returns one line for a person: the model, its size, how to free it."""
 
+    def reserved_memory(self) -> int:
+        """Returns the bytes of main memory that it may still take beyond what it has taken."""
+
     def close_at_exit(self) -> None:
         """Frees it, without a word to whoever still waits for it."""
 
@@ -65,6 +68,10 @@ class EngineRegistry:
     def descriptions(self) -> list[str]:
         """Returns one line an engine."""
         return [engine.describe() for engine in self._alive()]
+
+    def reserved_memory(self) -> int:
+        """Returns the bytes of main memory that engines may still take: the system counts them as left."""
+        return sum(engine.reserved_memory() for engine in self._alive())
 
     def close_all(self) -> None:
         """Closes every engine, as the interpreter exits, and waits for those that were dropped before."""

@@ -33,6 +33,7 @@ class EngineStats:
         prefix_cache_hits: How many of them were found.
         num_preemptions: How often a request lost its blocks.
         kv_cache_usage: Share of the KV blocks that requests hold, in [0, 1].
+        num_untouched_blocks: KV blocks that no request has ever held.
         num_requests_aborted: Requests that their callers gave up.
     """
 
@@ -44,4 +45,5 @@ class EngineStats:
     prefix_cache_hits: int = 0
     num_preemptions: int = 0
     kv_cache_usage: float = 0.0
+    num_untouched_blocks: int = 0
     num_requests_aborted: int = 0

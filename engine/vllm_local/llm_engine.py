@@ -71,5 +71,6 @@ class LLMEngine:
             prefix_cache_hits=scheduler.prefix_cache_hits,
             num_preemptions=scheduler.num_preemptions_total,
             kv_cache_usage=scheduler.kv_cache_usage,
+            num_untouched_blocks=scheduler.num_untouched_blocks,
             num_requests_aborted=counters.requests_aborted,
         )

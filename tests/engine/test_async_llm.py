@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import gc
 import itertools
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_loaded, make_tokenizer, run_python
 from vllm_local import async_llm
+from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import EngineConfig
 from vllm_local.engine_registry import EngineRegistry
 from vllm_local.errors import (
@@ -362,7 +364,8 @@ class FakeMachine:
         self.enter("read", config.model)
         return config
 
-    def load(self, config, *, loaded_engines, after_fork):
+    def load(self, config, *, loaded_engines, reserved_memory, after_fork):
+        assert bool(reserved_memory()) == bool(loaded_engines)
         self.seen[config.model] = loaded_engines
         self.enter("load", config.model)
         return make_loaded(model=config.model)
@@ -570,6 +573,28 @@ def test_stats_and_prefix_cache(engine):
     assert (stats.prompt_tokens_total, stats.generation_tokens_total, stats.prefix_cache_hits) == (82, 8, 40)
     assert engine.reset_prefix_cache()
     assert list(engine.submit([1] * 41, SamplingParams(max_tokens=4)))[-1].num_cached_tokens == 0
+
+
+def test_reserved_memory_shrinks_as_the_kv_cache_is_used(engine):
+    cache = engine.config.kv_cache
+    bytes_per_block = cache.memory_bytes // cache.num_blocks
+    assert engine.reserved_memory() == cache.memory_bytes
+    prompt = {"prompt_token_ids": list(range(5, 15))}
+    # Ten tokens and seven, as K and V of an answer's last token are never needed. The second time the prompt's two full
+    # blocks are found and the last, half full one is used again; those of the first answer stay cached.
+    for num_touched in (5, 7):
+        list(engine.submit(prompt, SamplingParams(max_tokens=8)))
+        assert engine.reserved_memory() == cache.memory_bytes - num_touched * bytes_per_block
+    engine.close()
+    assert engine.reserved_memory() == 0
+
+
+def test_a_kv_cache_elsewhere_reserves_no_main_memory(runner):
+    loaded = make_loaded(runner)
+    with AsyncLLM.from_loaded(
+        dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, device="cuda"))
+    ) as engine:
+        assert engine.reserved_memory() == 0
 
 
 def test_default_sampling_params():

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from vllm_local import async_llm
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig
 from vllm_local.engine_loading import load, read_model_files
+from vllm_local.engine_registry import EngineRegistry
 from vllm_local.errors import (
     ContextLengthError,
     CorruptModelError,
@@ -20,6 +22,7 @@ from vllm_local.errors import (
     UnsupportedModelError,
 )
 from vllm_local.starter import starter_path
+from vllm_local.worker import memory
 
 SMALL: dict[str, Any] = {"num_threads": 1, "kv_cache_memory_bytes": 2**20, "max_model_len": 64}
 
@@ -71,6 +74,15 @@ def test_short_memory_names_what_is_loaded():
         with pytest.raises(InsufficientMemoryError, match=r"vllm-local-starter \(KV cache 1 MiB, 0 requests\)"):
             AsyncLLM(EngineConfig(**{**SMALL, "kv_cache_memory_bytes": 2**50}))
         assert not engine.is_closed
+
+
+def test_memory_that_an_engine_has_not_taken_yet_is_still_its_own(monkeypatch):
+    monkeypatch.setattr(async_llm, "REGISTRY", EngineRegistry())  # other tests' engines may linger in the real one
+    monkeypatch.setattr(memory, "host_memory_left", lambda: 100 * 2**20)
+    small, large = (EngineConfig(**{**SMALL, "kv_cache_memory_bytes": size * 2**20}) for size in (32, 64))
+    with AsyncLLM(small), pytest.raises(InsufficientMemoryError, match="KV cache 32 MiB"):
+        AsyncLLM(large)
+    AsyncLLM(large).close()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ from vllm_local.engine_registry import REGISTRY, EngineRegistry
 
 
 class FakeEngine:
-    def __init__(self, name):
-        self.name, self.closed = name, 0
+    def __init__(self, name, reserved=0):
+        self.name, self.reserved, self.closed = name, reserved, 0
 
     def describe(self):
         return self.name
+
+    def reserved_memory(self):
+        return self.reserved
 
     def close_at_exit(self):
         self.closed += 1
@@ -40,6 +43,17 @@ def test_engines_are_named_while_somebody_holds_them():
     del second
     gc.collect()
     assert registry.descriptions() == []
+
+
+def test_what_engines_may_still_take_adds_up():
+    registry = EngineRegistry()
+    assert registry.reserved_memory() == 0
+    first, second = FakeEngine("a", reserved=100), FakeEngine("b", reserved=20)
+    registry.add(first, FakeThreads())
+    registry.add(second, FakeThreads())
+    assert registry.reserved_memory() == 120
+    registry.discard(first)
+    assert registry.reserved_memory() == 20
 
 
 def test_threads_and_finalizers_may_come_and_go_at_any_moment():

@@ -11,7 +11,9 @@ class BlockPool:
 
     A block is held (reference count > 0) or free. Independently of that it may be published under the hash of its
     content; a free block stays published, so that a later request finds it, until it is taken for something else.
-    Free blocks that nobody could find again are taken first, then the published ones, least recently used first.
+    Taken first are free blocks that nobody could find again, then those never taken before, lowest first, then the
+    published ones, least recently used first. So the blocks that were ever taken are the lowest ones, and no more than
+    it needs: memory that is handed out as it is written stays untouched behind them.
 
     Blocks are integers from 0. The pool knows no requests; `KVCacheManager` keeps their block tables.
     """
@@ -25,6 +27,7 @@ class BlockPool:
         self._ref_counts = [0] * num_blocks
         self._hashes: list[bytes | None] = [None] * num_blocks
         self._published: dict[bytes, int] = {}
+        self._num_ever_taken = 0
         # Front: the next block to be taken.
         self._free: OrderedDict[int, None] = OrderedDict((block_id, None) for block_id in range(num_blocks))
 
@@ -37,6 +40,11 @@ class BlockPool:
     def num_free(self) -> int:
         """Blocks that nobody holds, published or not."""
         return len(self._free)
+
+    @property
+    def num_untouched(self) -> int:
+        """Blocks that were never taken, the highest ones."""
+        return len(self._ref_counts) - self._num_ever_taken
 
     @property
     def num_published(self) -> int:
@@ -57,6 +65,7 @@ class BlockPool:
         block_ids = [self._free.popitem(last=False)[0] for _ in range(count)]
         for block_id in block_ids:
             self._ref_counts[block_id] = 1
+            self._num_ever_taken = max(self._num_ever_taken, block_id + 1)
             self.unpublish(block_id)
         return block_ids
 
@@ -99,11 +108,13 @@ class BlockPool:
         return True
 
     def unpublish(self, block_id: int) -> None:
-        """Makes the block unfindable, if it was findable."""
+        """Makes the block unfindable, if it was findable; a free one is then the first to be taken."""
         block_hash = self._hashes[block_id]
         if block_hash is not None:
             del self._published[block_hash]
             self._hashes[block_id] = None
+            if block_id in self._free:
+                self._free.move_to_end(block_id, last=False)
 
     def unpublish_all(self) -> None:
         """Makes every block unfindable."""

@@ -68,6 +68,11 @@ class KVCacheManager:
         """Blocks that no request holds."""
         return self._pool.num_free
 
+    @property
+    def num_untouched_blocks(self) -> int:
+        """Blocks that no request has ever held."""
+        return self._pool.num_untouched
+
     def num_blocks_for(self, num_tokens: int) -> int:
         """Returns how many blocks so many tokens take."""
         return -(-num_tokens // self.block_size)

@@ -91,6 +91,11 @@ class Scheduler:
         """Share of the KV blocks that requests hold, in [0, 1]."""
         return self._kv.usage
 
+    @property
+    def num_untouched_blocks(self) -> int:
+        """KV blocks that no request has ever held."""
+        return self._kv.num_untouched_blocks
+
     def has_unfinished_requests(self) -> bool:
         """Whether there is anything left to compute."""
         return bool(self._requests)

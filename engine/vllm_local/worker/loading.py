@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 def load_model_runner(
-    engine: EngineConfig, *, path: Path | None = None, loaded_engines: Sequence[str] = ()
+    engine: EngineConfig,
+    *,
+    path: Path | None = None,
+    loaded_engines: Sequence[str] = (),
+    reserved_memory: Callable[[], int] = lambda: 0,
 ) -> tuple[ModelRunner, ResolvedConfig, Path]:
     """Loads a model and allocates everything that steps need.
 
@@ -36,6 +40,7 @@ def load_model_runner(
         engine: The user's arguments; `model` is a folder or a Hugging Face id.
         path: The model's folder, where the caller has found it already.
         loaded_engines: What is loaded in this process already, for the message that memory is short.
+        reserved_memory: Returns the bytes of main memory that those engines may still take.
 
     Returns:
         The runner, the sizes that were chosen, and the model's folder.
@@ -52,8 +57,9 @@ def load_model_runner(
     size = weight_bytes(path, decoder_config.dtype, engine.load_format)
     num_threads = engine.num_threads or default_num_threads(size)
     torch.set_num_threads(num_threads)
-    _check_memory(engine, decoder_config.info, size, device, loaded_engines)
-    runner, config = _load(engine, path, decoder_config, device)
+    left = available_memory(device, reserved_memory())
+    _check_memory(engine, decoder_config.info, size=size, left=left, device=device, loaded_engines=loaded_engines)
+    runner, config = _load(engine, path, decoder_config, device, reserved_memory)
     elapsed = time.monotonic() - started
     message = "Loaded %s (%s, %s) on %s in %.1f s: %s of weights, num_threads %d."
     info = config.model
@@ -62,12 +68,12 @@ def load_model_runner(
 
 
 def _load(
-    engine: EngineConfig, path: Path, decoder_config: DecoderConfig, device: str
+    engine: EngineConfig, path: Path, decoder_config: DecoderConfig, device: str, reserved_memory: Callable[[], int]
 ) -> tuple[ModelRunner, ResolvedConfig]:
     model = load_model(
         path, decoder_config, device=device, progress=engine.use_tqdm_on_load, load_format=engine.load_format
     )
-    left = available_memory(device)
+    left = available_memory(device, reserved_memory())
     config = resolve(engine, decoder_config.info, device=device, available_memory=left)
     runner = ModelRunner(config, model, Sampler())
     message = "KV cache: %s = %d blocks of %d tokens (%s); max_model_len %d."
@@ -77,9 +83,10 @@ def _load(
     return runner, config
 
 
-def _check_memory(engine: EngineConfig, info: ModelInfo, size: int, device: str, loaded_engines: Sequence[str]) -> None:
+def _check_memory(
+    engine: EngineConfig, info: ModelInfo, *, size: int, left: int, device: str, loaded_engines: Sequence[str]
+) -> None:
     """Refuses a model before its weights are read, if they or the KV cache would not fit beside what is there."""
-    left = available_memory(device)
     if size >= left:
         shortage = f"its weights need {as_text(size)}, but {as_text(left)} of memory are left on {device}."
         raise InsufficientMemoryError(_explain(engine, info, shortage, loaded_engines))

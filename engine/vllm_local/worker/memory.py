@@ -14,7 +14,7 @@ from vllm_local.errors import EngineError
 from vllm_local.worker.control_group import ControlGroups
 
 
-def available_memory(device: str) -> int:
+def available_memory(device: str, reserved: int = 0) -> int:
     """Returns the bytes that a device has left for this process.
 
     On Linux: what the system calls available, or what the process's control groups leave if that is less. On macOS and
@@ -22,6 +22,7 @@ def available_memory(device: str) -> int:
 
     Args:
         device: "cpu", "cuda" or "mps".
+        reserved: Bytes of main memory that were promised to others who have not taken them yet.
 
     Raises:
         EngineError: The system does not say.
@@ -30,8 +31,8 @@ def available_memory(device: str) -> int:
         return int(torch.cuda.mem_get_info()[0])
     if device == "mps":
         left = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return max(0, min(left, host_memory_left()))
-    return host_memory_left()
+        return max(0, min(left, host_memory_left() - reserved))
+    return max(0, host_memory_left() - reserved)
 
 
 def host_memory_left(platform: str = sys.platform) -> int:

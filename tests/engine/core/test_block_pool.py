@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from vllm_local.core.block_pool import BlockPool
@@ -61,6 +63,48 @@ def test_blocks_that_nobody_can_find_are_taken_before_published_ones():
     (taken,) = pool.take(1)
     pool.release([taken])
     assert pool.take(1) == [taken]
+
+
+def test_untouched_blocks_are_the_highest_and_taken_only_when_needed():
+    pool = BlockPool(6)
+    assert pool.num_untouched == 6
+    pool.publish(pool.take(2)[0], A)
+    pool.release([0, 1])
+    assert (pool.num_untouched, pool.take(1)) == (4, [1]), "one that nobody could find again comes first"
+    assert (pool.num_untouched, pool.take(4)) == (4, [2, 3, 4, 5]), "then those never taken"
+    assert (pool.num_untouched, pool.find(A)) == (0, 0)
+    assert pool.take(1) == [0], "what could be found is given up last"
+    assert pool.take(0) == []
+
+
+def test_forgotten_content_makes_room_before_untouched_blocks_do():
+    pool = BlockPool(6)
+    pool.publish(pool.take(2)[0], A)
+    pool.publish(1, B)
+    pool.release([0, 1])
+    pool.unpublish_all()
+    assert sorted(pool.take(2)) == [0, 1]
+    assert pool.num_untouched == 4
+    pool.check_integrity([[0, 1]])
+
+
+def test_the_highest_block_ever_taken_is_the_number_of_touched_ones():
+    draw, pool = random.Random(0), BlockPool(40)
+    held: list[int] = []
+    seen: set[int] = set()
+    for step in range(2000):
+        if draw.random() < 0.5 and held:
+            pool.release([held.pop(draw.randrange(len(held)))])
+        elif pool.num_free:
+            (block_id,) = pool.take(1)
+            held.append(block_id)
+            seen.add(block_id)
+            if draw.random() < 0.5:
+                pool.publish(block_id, str(step).encode())
+        if draw.random() < 0.02:
+            pool.unpublish_all()
+        assert seen == set(range(pool.num_blocks - pool.num_untouched))
+        assert len(seen) < 40 or pool.num_untouched == 0
 
 
 def test_equal_content_is_published_once():

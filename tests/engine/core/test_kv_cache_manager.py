@@ -53,6 +53,16 @@ def test_admission_gives_blocks_for_all_known_tokens(manager):
     assert manager.num_free_blocks == 4
 
 
+def test_blocks_once_held_are_touched_for_good(manager):
+    first, second = make_request("a", 9), make_request("b", 13)
+    assert manager.num_untouched_blocks == 8
+    enter(manager, first)
+    assert manager.num_untouched_blocks == 5
+    leave(manager, first)
+    enter(manager, second)
+    assert manager.num_untouched_blocks == 4, "the second took three that the first had, and one more"
+
+
 def test_admission_that_does_not_fit_changes_nothing(manager):
     request = make_request("a", 29)
     manager.register(request)

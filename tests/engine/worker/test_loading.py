@@ -10,7 +10,7 @@ from tests.engine.worker.fakes import new, step
 from vllm_local.config import EngineConfig
 from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
 from vllm_local.models.loader import weight_bytes
-from vllm_local.worker import loading
+from vllm_local.worker import loading, memory
 from vllm_local.worker.loading import as_text, load_model_runner
 
 MIB = 2**20
@@ -78,7 +78,7 @@ def _nothing_is_loaded(monkeypatch):
 
 @pytest.mark.usefixtures("_nothing_is_loaded")
 def test_weights_that_do_not_fit_are_refused_before_loading(engine, monkeypatch, llama_path):
-    monkeypatch.setattr(loading, "available_memory", lambda device: 100_000)
+    monkeypatch.setattr(memory, "host_memory_left", lambda: 100_000)
     with pytest.raises(InsufficientMemoryError) as caught:
         load_model_runner(engine(num_threads=1), loaded_engines=["first/model", "second/model"])
     message = str(caught.value)
@@ -90,12 +90,33 @@ def test_weights_that_do_not_fit_are_refused_before_loading(engine, monkeypatch,
 @pytest.mark.usefixtures("_nothing_is_loaded")
 def test_a_kv_cache_that_does_not_fit_is_refused_before_loading(engine, monkeypatch, llama_path):
     size = weight_bytes(llama_path, "float32")
-    monkeypatch.setattr(loading, "available_memory", lambda device: size + 100_000)
+    monkeypatch.setattr(memory, "host_memory_left", lambda: size + 100_000)
     with pytest.raises(
         InsufficientMemoryError, match=r"(?s)beside .* of weights, 97\.7 KiB .*max_model_len=256"
     ) as caught:
         load_model_runner(engine(num_threads=1, max_model_len=256))
     assert "Loaded in this process" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_nothing_is_loaded")
+@pytest.mark.parametrize(
+    ("reserved", "message"), [(10**9, "0 B of memory are left"), (100_000, r"beside .* 97\.7 KiB")]
+)
+def test_what_loaded_engines_may_still_take_is_not_left(engine, monkeypatch, llama_path, reserved, message):
+    size = weight_bytes(llama_path, "float32")
+    monkeypatch.setattr(memory, "host_memory_left", lambda: size + 200_000)
+    with pytest.raises(InsufficientMemoryError, match=message):
+        load_model_runner(engine(num_threads=1, max_model_len=256), reserved_memory=lambda: reserved)
+
+
+def test_the_kv_cache_leaves_what_loaded_engines_may_still_take_by_then(engine, monkeypatch, llama_path):
+    size = weight_bytes(llama_path, "float32")
+    monkeypatch.setattr(memory, "host_memory_left", lambda: size + 400_000)
+    reserved = iter([0, size + 100_000])
+    _, config, _ = load_model_runner(engine(num_threads=1), reserved_memory=lambda: next(reserved))
+    budget = 300_000 // 2
+    bytes_per_block = config.kv_cache.memory_bytes // config.kv_cache.num_blocks
+    assert budget - bytes_per_block < config.kv_cache.memory_bytes <= budget
 
 
 @pytest.mark.usefixtures("_nothing_is_loaded")
@@ -106,7 +127,7 @@ def test_a_context_longer_than_the_models_is_refused_before_loading(engine):
 
 def test_a_context_that_fits_is_found(engine, monkeypatch, llama_path):
     size = weight_bytes(llama_path, "float32")
-    monkeypatch.setattr(loading, "available_memory", lambda device: size + 100_000)
+    monkeypatch.setattr(memory, "host_memory_left", lambda: size + 100_000)
     _, config, _ = load_model_runner(engine(num_threads=1, gpu_memory_utilization=0.2))
     assert 2 <= config.max_model_len < 256
     assert config.kv_cache.num_tokens == config.max_model_len

@@ -25,6 +25,25 @@ def test_this_system_has_some_memory_left():
     assert 2**20 < left < 2**50
 
 
+@pytest.mark.parametrize(("reserved", "expected"), [(0, 1000), (300, 700), (1001, 0)])
+def test_what_others_were_promised_is_not_left(monkeypatch, reserved, expected):
+    monkeypatch.setattr(memory, "host_memory_left", lambda: 1000)
+    assert memory.available_memory("cpu", reserved) == expected
+
+
+@pytest.mark.parametrize(("on_gpu", "expected"), [(900, 700), (500, 500)])
+def test_a_gpu_without_memory_of_its_own_shares_the_promises(monkeypatch, on_gpu, expected):
+    monkeypatch.setattr(memory, "host_memory_left", lambda: 1000)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: on_gpu)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 0)
+    assert memory.available_memory("mps", 300) == expected
+
+
+def test_a_gpu_with_memory_of_its_own_has_no_part_in_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2000))
+    assert memory.available_memory("cuda", 300) == 1000
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="compares with /proc")
 @pytest.mark.parametrize(("limit", "is_less"), [(12_345, True), (2**60, False), (None, False)])
 def test_control_groups_count_where_they_leave_less(monkeypatch, limit, is_less):

@@ -1,5 +1,11 @@
 """What is written into blocks comes back when they are gathered."""
 
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 
 from vllm_local.config import KVCacheConfig, KVCacheGroup
@@ -23,6 +29,39 @@ def test_one_cache_a_layer_of_the_promised_size():
     caches = TorchKernels("cpu", torch.float32).allocate_kv_cache(config)
     assert [cache.k.dtype for cache in caches] == [torch.float32, torch.bfloat16, torch.float32]
     assert sum(cache.k.nbytes + cache.v.nbytes for cache in caches) == config.memory_bytes
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def write_first_block(caches: list[TorchKVCache]) -> None:
+    for cache in caches:
+        ones = torch.ones(16, 2, 3, dtype=cache.k.dtype)
+        cache.write(ones, ones, torch.arange(16))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_memory_is_taken_as_blocks_are_written(dtype):
+    """Of one page a head at first: a request of a few tokens costs next to nothing."""
+    config = KVCacheConfig(num_blocks=2**15, block_size=16, groups=(make_group(0, 1, dtype=dtype),))
+    kernels = TorchKernels("cpu", getattr(torch, dtype))
+    write_first_block(kernels.allocate_kv_cache(replace(config, num_blocks=1)))
+    before = resident_bytes()
+    caches = kernels.allocate_kv_cache(config)
+    write_first_block(caches)
+    for cache in caches:
+        assert cache.v[:, :16].eq(1).all()
+        assert not cache.gather(torch.tensor([[1, 2**15 - 1]]), slice(0, 2))[1].any()
+    assert config.memory_bytes >= 24 * 2**20
+    assert resident_bytes() - before < config.memory_bytes / 10
+    for cache in caches:
+        cache.k.fill_(1)
+        cache.v.fill_(1)
+    assert resident_bytes() - before > config.memory_bytes * 0.9, "the ruler works"
+    del caches, cache
+    assert resident_bytes() - before < config.memory_bytes / 10, "closing gives it back"
 
 
 def test_tokens_are_found_where_they_were_put():
