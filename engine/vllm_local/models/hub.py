@@ -163,7 +163,8 @@ def _download(engine: EngineConfig, info: HubModelInfo) -> Path:
         with _progress_bars(enabled=engine.use_tqdm_on_load):
             return _snapshot(engine, local_files_only=False)
     except Exception as error:
-        message = f"Downloading {engine.model!r} failed ({type(error).__name__}: {error}); run it again to go on."
+        cause = f"{type(error).__name__}: {error}"
+        message = f"Downloading {engine.model!r} failed ({cause}). Files that are complete are kept for the next try."
         raise ModelLoadError(message) from error
 
 
