@@ -165,9 +165,7 @@ class EngineBackend:
 
     def generate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
         """Answers one conversation."""
-        engine = self.engine()
-        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
-        stream = _submit(engine, prompt, parameters, RequestOutputKind.FINAL_ONLY)
+        stream = self._request(messages, parameters, RequestOutputKind.FINAL_ONLY)
         last = None
         with running(stream, parameters.timeout, thread_timer) as request:
             for output in stream:
@@ -176,9 +174,7 @@ class EngineBackend:
 
     async def agenerate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
         """Answers one conversation without blocking the event loop."""
-        engine = await self.aengine()
-        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
-        stream = _submit(engine, prompt, parameters, RequestOutputKind.FINAL_ONLY)
+        stream = await self._arequest(messages, parameters, RequestOutputKind.FINAL_ONLY)
         last = None
         with running(stream, parameters.timeout, loop_timer) as request:
             async for output in stream:
@@ -187,9 +183,7 @@ class EngineBackend:
 
     def stream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChunkGenerator:
         """Answers one conversation piece by piece; closing the iterator aborts the request."""
-        engine = self.engine()
-        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
-        stream = _submit(engine, prompt, parameters, RequestOutputKind.DELTA)
+        stream = self._request(messages, parameters, RequestOutputKind.DELTA)
         output = None
         with running(stream, parameters.timeout, thread_timer) as request:
             for output in stream:
@@ -198,9 +192,7 @@ class EngineBackend:
 
     async def astream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> AsyncChunkGenerator:
         """The same without blocking the event loop."""
-        engine = await self.aengine()
-        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
-        stream = _submit(engine, prompt, parameters, RequestOutputKind.DELTA)
+        stream = await self._arequest(messages, parameters, RequestOutputKind.DELTA)
         output = None
         with running(stream, parameters.timeout, loop_timer) as request:
             async for output in stream:
@@ -240,6 +232,20 @@ class EngineBackend:
     async def aengine(self) -> AsyncLLM:
         """The same without blocking the event loop."""
         return await asyncio.wrap_future(process_registry().engine(self.config))
+
+    def _request(
+        self, messages: Sequence[BaseMessage], parameters: ChatParameters, kind: RequestOutputKind
+    ) -> RequestStream:
+        engine = self.engine()
+        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
+        return _submit(engine, prompt, parameters, kind)
+
+    async def _arequest(
+        self, messages: Sequence[BaseMessage], parameters: ChatParameters, kind: RequestOutputKind
+    ) -> RequestStream:
+        engine = await self.aengine()
+        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
+        return _submit(engine, prompt, parameters, kind)
 
 
 def _submit(engine: AsyncLLM, prompt: list[int], parameters: ChatParameters, kind: RequestOutputKind) -> RequestStream:

@@ -166,18 +166,16 @@ class ChatVLLMLocalFields(BaseChatModel):
     @model_validator(mode="after")
     def _check_backend(self) -> ChatVLLMLocalFields:
         """Refuses what the later versions will do elsewhere than in this process."""
-        wanted = f"backend={self.backend!r}" if self.backend not in (None, "engine") else ""
         if self.openai_api_base is not None:
-            wanted = f"base_url={self.openai_api_base!r}"
+            wanted, remedy = f"base_url={self.openai_api_base!r}", "leave it out"
+        elif self.backend not in (None, "engine"):
+            wanted, remedy = f"backend={self.backend!r}", "use backend='engine'"
         elif self.backend is None and os.environ.get(BASE_URL_VARIABLE):
-            wanted = f"the environment variable {BASE_URL_VARIABLE}"
-        if wanted:
-            remedy = "leave it out" if "base" in wanted else "use backend='engine'"
-            if "variable" in wanted:
-                remedy = "unset it, or say backend='engine'"
-            message = f"{wanted}: servers are not in this version yet; {remedy} to run the model in this process."
-            raise ValueError(message)
-        return self
+            wanted, remedy = f"the environment variable {BASE_URL_VARIABLE}", "unset it, or say backend='engine'"
+        else:
+            return self
+        message = f"{wanted}: servers are not in this version yet; {remedy} to run the model in this process."
+        raise ValueError(message)
 
     @model_validator(mode="after")
     def _check_values(self) -> ChatVLLMLocalFields:
@@ -216,5 +214,6 @@ class ChatVLLMLocalFields(BaseChatModel):
     def settings(self) -> dict[str, Any]:
         """Returns the fields that say something about each request, by first name."""
         names = (*SAMPLING_NAMES, *REQUEST_NAMES, *NO_EFFECT, *UNSUPPORTED, "model_kwargs", "extra_body")
-        values = {name: getattr(self, name, None) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        # Not getattr, which is slow for the many names that are no fields.
+        values = ((name, self.__dict__.get(name)) for name in names)
+        return {name: value for name, value in values if value is not None}

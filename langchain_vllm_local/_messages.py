@@ -58,10 +58,9 @@ def _without_thoughts(message: BaseMessage) -> tuple[BaseMessage, str]:
     reasoning = message.additional_kwargs.get("reasoning_content") or ""
     if isinstance(message.content, str):
         return message, str(reasoning)
-    thoughts = [block for block in message.content if _block_type(block) in _THOUGHT_BLOCKS]
     drop = _THOUGHT_BLOCKS | _TOOL_CALL_BLOCKS
     kept = [block for block in message.content if _block_type(block) not in drop]
-    reasoning = reasoning or "\n".join(filter(None, map(_thought_text, thoughts)))
+    reasoning = reasoning or "\n".join(filter(None, map(_thought_text, message.content)))
     return message.model_copy(update={"content": kept}), str(reasoning)
 
 
@@ -70,7 +69,7 @@ def _block_type(block: str | Mapping[str, Any]) -> str | None:
 
 
 def _thought_text(block: str | Mapping[str, Any]) -> str:
-    if isinstance(block, str):
+    if isinstance(block, str) or block.get("type") not in _THOUGHT_BLOCKS:
         return ""
     return str(block.get("reasoning") or block.get("thinking") or "")
 

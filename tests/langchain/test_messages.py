@@ -71,8 +71,10 @@ def test_v1_messages_of_our_own_come_back_as_they_were():
         AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "hi"}]),
         AIMessage([{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "hi"}]),
         AIMessage("hi", additional_kwargs={"reasoning_content": "hm"}),
+        AIMessage([{"type": "text", "text": "hi"}], additional_kwargs={"reasoning_content": "hm"}),
+        AIMessage([{"type": "redacted_thinking", "data": "x"}, {"type": "reasoning", "reasoning": "hm"}, "hi"]),
     ],
-    ids=["v1", "anthropic", "deepseek"],
+    ids=["v1", "anthropic", "deepseek", "deepseek with blocks", "redacted"],
 )
 def test_reasoning_leaves_the_content(message):
     assert to_openai_messages([message]) == [{"role": "assistant", "content": "hi", "reasoning_content": "hm"}]
