@@ -5,7 +5,12 @@ import pytest
 from langchain_core import exceptions as langchain
 
 from langchain_vllm_local import ChatVLLMLocal
-from langchain_vllm_local._errors import translate, translated_errors
+from langchain_vllm_local._errors import (
+    LocalRequestAbortedError,
+    LocalTimeoutError,
+    translate,
+    translated_errors,
+)
 from vllm_local import errors as engine
 
 
@@ -49,6 +54,21 @@ def test_langchains_class(cls, target, retryable):
     error = translate(make(cls))
     assert isinstance(error, target)
     assert error.is_retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("cls", "targets"),
+    [
+        (LocalTimeoutError, (langchain.ModelTimeoutError, TimeoutError, engine.EngineError)),
+        (LocalRequestAbortedError, (langchain.ModelAPIError, engine.EngineError)),
+    ],
+)
+def test_errors_that_the_engine_does_not_have(cls, targets):
+    error = cls("text")
+    assert all(isinstance(error, target) for target in targets)
+    assert error.is_retryable
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (cls, "text")
 
 
 def test_details_survive():
