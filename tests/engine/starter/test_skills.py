@@ -76,4 +76,4 @@ def test_a_quick_sample_of_every_skill(llm):
     correct = {score.skill: score.correct for score, _ in evaluate(generate, 10, seed=5)}
     assert set(correct) == set(SKILLS)
     assert all(len(draw_samples(skill, 10, seed=5)) == 10 for skill in SKILLS)
-    assert sum(correct.values()) >= 50, correct  # 63 when this model was trained; the card has the full figures
+    assert sum(correct.values()) >= 62, correct  # 72 with the shipped weights; the card has the full figures
