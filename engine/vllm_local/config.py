@@ -30,7 +30,7 @@ class EngineConfig:
         tokenizer: Id or folder of the tokenizer; the model's own by default.
         revision: Branch, tag or commit on the hub.
         dtype: "auto" (the checkpoint's, or what this machine computes well), "bfloat16", "float16" or "float32".
-        device: "auto" (cuda, else mps, else cpu), "cpu", "cuda" or "mps".
+        device: "auto" (cuda where there is one, else cpu), "cpu", "cuda" or "mps".
         max_model_len: Longest prompt and answer together, in tokens; "auto" is the largest that fits.
         max_num_seqs: Most requests computed in one step.
         max_num_batched_tokens: Most tokens computed in one step (the step's token budget).
