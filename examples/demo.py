@@ -14,8 +14,8 @@ from langchain_vllm_local import ChatVLLMLocal
 SENTENCES = [
     ("German", "I love programming."),
     ("Italian", "I love programming."),
-    ("French", "The dog is hungry."),
-    ("Spanish", "We drink coffee every morning."),
+    ("French", "Where is the station?"),
+    ("Spanish", "We drink coffee in the morning."),
 ]
 
 
