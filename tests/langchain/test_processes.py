@@ -88,6 +88,29 @@ def test_workers_of_multiprocessing():
     """)
 
 
+@pytest.mark.slow
+def test_spawned_workers(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text("""
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from langchain_vllm_local import ChatVLLMLocal
+
+llm = ChatVLLMLocal(temperature=0, max_tokens=12, engine_args={"kv_cache_memory_bytes": 2**25})
+
+def answer(model, text):
+    return model.invoke(text).text
+
+if __name__ == "__main__":
+    expected = answer(llm, "Hello!")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        answers = list(pool.map(answer, [llm] * 4, ["Hello!"] * 4))
+    assert expected and answers == [expected] * 4, answers
+""")
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=110, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_exit_while_the_model_loads():
     run("""
         threading.Thread(target=llm.warm_up, daemon=True).start()
