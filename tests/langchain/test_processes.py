@@ -127,6 +127,6 @@ def test_ctrl_c_and_exit_with_a_running_request():
             pass
         else:
             raise AssertionError("not interrupted")
-        stream = llm.stream("Hello!", ignore_eos=True, max_tokens=2000)
+        stream = llm.stream("Hello!", ignore_eos=True, max_tokens=2000, timeout=1000)
         next(stream)  # and leave the process
     """)
