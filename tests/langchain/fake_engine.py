@@ -25,10 +25,10 @@ REPLY = ["Io", " amo", " programmare", "."]
 
 
 class FakeTokenizer:
-    """One token a character."""
+    """One token a character, after one for the beginning."""
 
     def encode(self, text, add_special_tokens=True):
-        return [ord(character) for character in text]
+        return [1] * add_special_tokens + [ord(character) for character in text]
 
 
 class FakeStream:
@@ -134,7 +134,7 @@ class FakeEngine:
             if any(part["type"] != "text" for part in message["content"] if isinstance(part, dict)):
                 raise UnsupportedInputError(f"messages[{index}] holds an image; this is a text model.")
         text = "".join(f"<{message['role']}>{message['content']}" for message in messages)
-        return self.tokenizer.encode(text + str(tools or "") + "<assistant>")
+        return self.tokenizer.encode(text + str(tools or "") + "<assistant>", add_special_tokens=False)
 
     async def render_async(self, messages, tools=None, **kwargs):
         return self.render(messages, tools, **kwargs)

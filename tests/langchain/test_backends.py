@@ -166,6 +166,67 @@ def test_half_an_answer_is_an_error(loader, backend):
         backend.generate(HELLO, parameters())
 
 
+async def test_half_a_stream_ends_with_an_error_and_says_nothing_of_an_end(loader, backend):
+    loader.options = {"reply": ["x"] * 10_000}
+    positions = []
+
+    def take(chunk):
+        positions.append(chunk.message.chunk_position)
+        loader.record.streams[-1].abort()
+
+    async def take_all():
+        async for chunk in backend.astream(HELLO, parameters()):
+            take(chunk)
+
+    with pytest.raises(LocalRequestAbortedError):
+        list(map(take, backend.stream(HELLO, parameters())))
+    with pytest.raises(LocalRequestAbortedError):
+        await take_all()
+    assert len(positions) >= 2
+    assert set(positions) == {None}
+
+
+@pytest.mark.parametrize("way", ["generate", "agenerate", "stream", "astream"])
+@pytest.mark.parametrize("num_tokens", [0, 1])
+def test_outputs_that_stop_without_an_end_are_no_answer(loader, backend, way, num_tokens):
+    loader.options = {"gather": 2}  # the engine itself never begins
+    backend.warm_up()
+    submit = loader.engines[0].submit
+
+    def submit_broken(*arguments, **keywords):
+        stream = submit(*arguments, **keywords)
+        for _ in range(num_tokens):
+            stream.push(loader.engines[0].output(stream, ["x"], None))
+        stream.push(None)
+        return stream
+
+    loader.engines[0].submit = submit_broken
+    calls = {
+        "generate": lambda: backend.generate(HELLO, parameters()),
+        "agenerate": lambda: asyncio.run(backend.agenerate(HELLO, parameters())),
+        "stream": lambda: list(backend.stream(HELLO, parameters())),
+        "astream": lambda: asyncio.run(collect(backend.astream(HELLO, parameters()))),
+    }
+    with pytest.raises(LocalRequestAbortedError):
+        calls[way]()
+
+
+def test_nobody_waits_to_hear_the_length_of_a_context(loader, backend, monkeypatch):
+    gate, opened = threading.Event(), []
+
+    def load(config):
+        opened.append(gate.wait(5))
+        return loader(config)
+
+    monkeypatch.setattr(_backends, "load_engine", load)
+    process_registry().engine(backend.config)
+    assert backend.known_max_model_len() is None
+    gate.set()
+    backend.warm_up()
+    assert backend.known_max_model_len() == 4096
+    assert opened == [True]
+
+
 def test_closing_a_stream_aborts(loader, backend):
     loader.options = {"reply": ["x"] * 10_000}
     chunks = backend.stream(HELLO, parameters())
