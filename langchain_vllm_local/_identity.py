@@ -33,7 +33,12 @@ class IdentifiableChatModel(ChatVLLMLocalFields):
     @property
     def lc_secrets(self) -> dict[str, str]:
         """Constructor arguments that are written as the names of environment variables."""
-        return {"openai_api_key": API_KEY_VARIABLE, "engine_args.hf_token": "HF_TOKEN"}
+        return {"openai_api_key": API_KEY_VARIABLE}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """What is written in place of the fields: the hub's token is left out, since `HF_TOKEN` is found without us."""
+        return {"engine_args": self._telling_engine_args()} if "hf_token" in self.engine_args else {}
 
     @property
     def _serialized(self) -> dict[str, Any]:

@@ -38,8 +38,14 @@ def secretive(**values):
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize(
     "duplicate",
-    [lambda llm: pickle.loads(pickle.dumps(llm)), copy.deepcopy, copy.copy, lambda llm: llm.model_copy()],
-    ids=["pickle", "deepcopy", "copy", "model_copy"],
+    [
+        lambda llm: pickle.loads(pickle.dumps(llm)),
+        copy.deepcopy,
+        copy.copy,
+        lambda llm: llm.model_copy(),
+        lambda llm: llm.model_copy(deep=True),
+    ],
+    ids=["pickle", "deepcopy", "copy", "model_copy", "deep model_copy"],
 )
 def test_copies_answer_and_share_the_engine(loader, used, duplicate):
     llm = ChatVLLMLocal(engine_args={"max_num_seqs": 4}, max_tokens=2)
@@ -101,6 +107,19 @@ def test_it_serialises_without_secrets():
     assert data["id"] == ["langchain_vllm_local", "chat_models", "ChatVLLMLocal"]
     assert data["kwargs"]["openai_api_key"] == {"lc": 1, "type": "secret", "id": ["VLLM_LOCAL_API_KEY"]}
     assert data["kwargs"]["temperature"] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_secrets_come_from_where_it_is_loaded(monkeypatch):
+    monkeypatch.setenv("VLLM_LOCAL_API_KEY", "mine")
+    again: Any = load(
+        dumpd(secretive()),
+        valid_namespaces=["langchain_vllm_local"],
+        allowed_objects=[ChatVLLMLocal],
+        secrets_from_env=True,
+    )
+    assert again.openai_api_key.get_secret_value() == "mine"
+    assert again.engine_args == {"max_num_seqs": 4}
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -181,7 +200,7 @@ def test_traces_have_langsmiths_parameters(loader, way):
         stop=["END"],
         api_key="topsecret",
         default_headers={"Authorization": "topsecret"},
-        engine_args={"hf_token": "topsecret"},
+        engine_args={"hf_token": "topsecret", "max_num_seqs": 5},
     )
     config: Any = {"callbacks": [tracer]}
     {
@@ -201,7 +220,9 @@ def test_traces_have_langsmiths_parameters(loader, way):
             "ls_integration": "langchain_chat_model",
         }
         assert metadata["lc_versions"]["langchain-vllm-local"] == __version__
-        assert run.extra["invocation_params"]["model_name"] == "a/b"
+        told = run.extra["invocation_params"]
+        assert (told["_type"], told["backend"]) == ("chat-vllm-local", "engine")
+        assert (told["model_name"], told["engine_args"]) == ("a/b", {"max_num_seqs": 5})
         assert run.outputs["generations"][0][0]["message"]["kwargs"]["usage_metadata"]["output_tokens"] == 4
         assert "topsecret" not in run.model_dump_json()
     assert len(tracer.runs) == (2 if way == "batch" else 1)
@@ -220,6 +241,12 @@ def test_traces_have_langsmiths_parameters(loader, way):
 def test_the_calls_parameters_win_in_traces(call, expected):
     params: dict[str, Any] = dict(ChatVLLMLocal(max_tokens=9, temperature=0.5, stop="END")._get_ls_params(**call))
     assert params | expected == params
+
+
+@pytest.mark.parametrize("stop", ["END", ["END"]])
+def test_the_constructors_stop_in_traces(stop):
+    params: dict[str, Any] = dict(ChatVLLMLocal(stop=stop)._get_ls_params())
+    assert params["ls_stop"] == ["END"]
 
 
 def test_failed_runs_are_traced(llm):

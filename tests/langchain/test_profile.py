@@ -3,7 +3,7 @@ import json
 import pytest
 
 from langchain_vllm_local import ChatVLLMLocal
-from langchain_vllm_local._profile import DerivedProfile, profile_on_disk
+from langchain_vllm_local._profile import DerivedProfile, model_profile, profile_on_disk
 from vllm_local.config import EngineConfig
 
 
@@ -22,7 +22,20 @@ def folder(tmp_path, name="model", **config):
 def test_the_context_is_read_from_disk_at_construction(tmp_path, key):
     llm = ChatVLLMLocal(model=folder(tmp_path, **{key: 123}))
     assert length(llm) == 123
-    assert (llm.profile or {})["tool_calling"] is False
+
+
+def test_what_the_engine_can_do():
+    lacking = ["image_inputs", "audio_inputs", "video_inputs", "pdf_inputs"]
+    lacking += ["tool_calling", "structured_output", "reasoning_output"]
+    able = ["text_inputs", "text_outputs", "temperature", "open_weights"]
+    lengths = {"max_input_tokens": 9, "max_output_tokens": 9}
+    assert model_profile(9) == lengths | dict.fromkeys(lacking, False) | dict.fromkeys(able, True)
+
+
+def test_a_config_without_a_length_says_nothing(tmp_path):
+    assert profile_on_disk(EngineConfig(model=folder(tmp_path, hidden_size=8))) is None
+    (tmp_path / "empty").mkdir()
+    assert profile_on_disk(EngineConfig(model=str(tmp_path / "empty"))) is None
 
 
 def test_max_model_len_limits_it(tmp_path):
