@@ -176,6 +176,7 @@ def _bars(axes: Axes, rates: dict[Case, list[float]], kind: str) -> None:
         places = [index + 0.4 * offset for index in range(len(chosen))]
         bars = axes.bar(places, medians, 0.38, yerr=(low, high), label=side)
         axes.bar_label(bars, fmt="%.0f", padding=2)
+        axes.margins(y=0.12)
         axes.set_xticks([index + 0.2 for index in range(len(chosen))], [case.work for case in chosen])
 
 
