@@ -1,6 +1,5 @@
 import asyncio
-import subprocess
-import sys
+import inspect
 from typing import Any
 
 import pytest
@@ -90,12 +89,20 @@ async def test_v3_events_call_token_handlers_once(llm):
         def on_llm_new_token(self, token, **kwargs):
             self.tokens.append(token)
 
+    async def v3(config):
+        stream: Any = await llm.astream_events("hi", config, version="v3")
+        return await collect(stream.text)
+
     for ask in (
         lambda config: list(llm.stream_events("hi", config, version="v3").text),
         lambda config: list(llm.stream("hi", config)),
+        v3,
+        lambda config: collect(llm.astream("hi", config)),
     ):
         handler = Tokens()
-        ask({"callbacks": [handler]})
+        answered = ask({"callbacks": [handler]})
+        if inspect.isawaitable(answered):
+            await answered
         assert "".join(handler.tokens) == ANSWER
 
 
@@ -323,7 +330,7 @@ def test_tools_and_structured_output_are_not_overridden_yet():
 # ── Tokens ──
 
 
-def test_token_counts_are_exact(llm):
+def test_token_counts_are_exact(loader, llm):
     def add(a: int, b: int) -> int:
         """Adds."""
         return a + b
@@ -334,49 +341,8 @@ def test_token_counts_are_exact(llm):
         assert counted == llm.invoke(messages, tools=tools).usage_metadata["input_tokens"]
     assert llm.get_num_tokens_from_messages(messages) < counted
     assert llm.get_num_tokens_from_messages([]) == 0
+    llm.get_num_tokens_from_messages(messages, chat_template_kwargs={"enable_thinking": False})
+    assert loader.record.rendered[-1][2] == {"enable_thinking": False}
     assert llm.get_num_tokens("abc") == 3
     assert llm.get_token_ids("a") == [97]
     assert ChatVLLMLocal(custom_get_token_ids=lambda text: [1]).get_token_ids("abc") == [1]
-
-
-# ── The engine's life ──
-
-
-def test_the_constructor_loads_nothing(loader):
-    llm = ChatVLLMLocal(model="no/such-model", max_tokens=5)
-    llm.bind(stop=["x"])
-    llm.with_config(tags=["t"])
-    assert loader.engines == []
-
-
-def test_importing_and_constructing_import_no_torch_and_open_no_socket():
-    code = """
-import socket, sys
-class Refused(socket.socket):
-    def __init__(self, *_, **__): raise AssertionError("a socket was opened")
-socket.socket = Refused
-from langchain_vllm_local import ChatVLLMLocal
-ChatVLLMLocal(); ChatVLLMLocal(model="no/such-model")
-sys.exit([name for name in ("torch", "transformers", "langchain_openai") if name in sys.modules] or 0)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-
-
-async def test_warm_up_and_shutdown(loader):
-    llm, twin, other = ChatVLLMLocal(), ChatVLLMLocal(max_tokens=3), ChatVLLMLocal(engine_args={"max_num_seqs": 2})
-    llm.warm_up()
-    await twin.awarm_up()
-    other.warm_up()
-    assert len(loader.engines) == 2
-    llm.shutdown()
-    assert [engine.is_closed for engine in loader.engines] == [True, False]
-    assert twin.invoke("hi").content == "Io amo programmare"
-    ChatVLLMLocal.shutdown_all()
-    assert all(engine.is_closed for engine in loader.engines)
-
-
-def test_several_event_loops_share_an_engine(loader, llm):
-    for _ in range(3):
-        assert asyncio.run(llm.ainvoke("hi")).content == ANSWER
-    assert len(loader.engines) == 1

@@ -145,6 +145,7 @@ def test_template_arguments():
         "add_generation_prompt": False,
         "enable_thinking": False,
     }
+    assert resolve({"reasoning_effort": "low"}).template == {"reasoning_effort": "low"}
     with pytest.raises(InvalidRequestError, match="chat_template_kwargs"):
         resolve({"chat_template_kwargs": "no"})
 
@@ -164,7 +165,7 @@ def test_timeouts(timeout, seconds):
     assert timeout_seconds(timeout) == seconds
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "3", True, float("nan")])
+@pytest.mark.parametrize("timeout", [0, -1, "3", True, float("nan"), (3,), []])
 def test_bad_timeouts(timeout):
     with pytest.raises(InvalidRequestError, match="timeout"):
         timeout_seconds(timeout)
