@@ -1,6 +1,7 @@
 """What holds for every test: offline, quiet, and nothing of this machine's settings."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,10 @@ os.environ |= {
 }
 for _name in [name for name in os.environ if name.startswith(("OPENAI_", "VLLM_"))]:
     del os.environ[_name]
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would the tests that press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
