@@ -156,6 +156,11 @@ class ChatVLLMLocalFields(BaseChatModel):
     def _path_as_text(cls, model: Any) -> Any:
         return os.fspath(model) if isinstance(model, os.PathLike) else model
 
+    @field_validator("model_name", mode="before")
+    @classmethod
+    def _accept_path(cls, model: Any) -> Any:
+        return os.fspath(model) if isinstance(model, os.PathLike) else model
+
     @field_validator("engine_args")
     @classmethod
     def _check_engine_args(cls, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -267,3 +267,7 @@ def test_a_folder_may_be_a_path(tmp_path):
 
 def test_model_is_model_name():
     assert ChatVLLMLocal(model="a/b").model == ChatVLLMLocal(model_name="a/b").model == "a/b"
+
+
+def test_a_folder_may_be_a_path_object(tmp_path):
+    assert ChatVLLMLocal(model=tmp_path).model_name == str(tmp_path)
