@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,15 +57,29 @@ def load_model_runner(
     decoder_config = read_model_config(path, engine, device)
     size = weight_bytes(path, decoder_config.dtype, engine.load_format)
     num_threads = engine.num_threads or default_num_threads(size)
-    torch.set_num_threads(num_threads)
     left = available_memory(device, reserved_memory())
     _check_memory(engine, decoder_config.info, size=size, left=left, device=device, loaded_engines=loaded_engines)
-    runner, config = _load(engine, path, decoder_config, device, reserved_memory)
+    with _computing_later(num_threads):
+        runner, config = _load(engine, path, decoder_config, device, reserved_memory)
     elapsed = time.monotonic() - started
     message = "Loaded %s (%s, %s) on %s in %.1f s: %s of weights, num_threads %d."
     info = config.model
     logger.info(message, engine.model, info.architecture, info.dtype, device, elapsed, as_text(size), num_threads)
     return runner, config, path
+
+
+@contextlib.contextmanager
+def _computing_later(num_threads: int) -> Iterator[None]:
+    """Sets torch's number of threads for whoever computes after the block; the block itself computes on one.
+
+    OpenMP keeps a team of threads for every thread that ever computed on several. With two teams on the same cores
+    its threads sleep where they would spin, and each step of the engine's thread takes half as long again.
+    """
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _load(

@@ -172,3 +172,15 @@ def test_a_forked_child_loads_its_own_on_one_thread(llama_path, repository):
 )
 def test_sizes_are_readable(num_bytes, expected):
     assert as_text(num_bytes) == expected
+
+
+def test_loading_leaves_openmp_to_the_thread_that_will_compute(engine, monkeypatch):
+    seen, load_model = [], loading.load_model
+
+    def observed(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return load_model(*args, **kwargs)
+
+    monkeypatch.setattr(loading, "load_model", observed)
+    load_model_runner(engine(num_threads=2, kv_cache_memory_bytes=MIB))
+    assert (seen, torch.get_num_threads()) == ([1], 2)
