@@ -175,7 +175,8 @@ def test_sizes_are_readable(num_bytes, expected):
 
 
 def test_loading_leaves_openmp_to_the_thread_that_will_compute(engine, monkeypatch):
-    seen, load_model = [], loading.load_model
+    seen: list[int] = []
+    load_model = loading.load_model
 
     def observed(*args, **kwargs):
         seen.append(torch.get_num_threads())
