@@ -9,7 +9,7 @@ import torch
 from tests.engine.worker.fakes import new, step
 from vllm_local.config import EngineConfig
 from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
-from vllm_local.models.loader import weight_bytes
+from vllm_local.models.loader import load_model, weight_bytes
 from vllm_local.worker import loading, memory
 from vllm_local.worker.loading import as_text, load_model_runner
 
@@ -176,7 +176,6 @@ def test_sizes_are_readable(num_bytes, expected):
 
 def test_loading_leaves_openmp_to_the_thread_that_will_compute(engine, monkeypatch):
     seen: list[int] = []
-    load_model = loading.load_model
 
     def observed(*args, **kwargs):
         seen.append(torch.get_num_threads())
