@@ -190,7 +190,7 @@ class AsyncLLM:
 
     def stats(self) -> EngineStats:
         """Returns what the engine has done and is doing."""
-        self._check_process()
+        self.check_process()
         return self._thread.stats()
 
     def reset_prefix_cache(self) -> bool:
@@ -209,7 +209,7 @@ class AsyncLLM:
             EngineDeadError: The engine thread ended with an error, which is the `__cause__`.
             EngineClosedError: The engine was closed, or belongs to a parent process.
         """
-        self._check_process()
+        self.check_process()
         self._thread.check()
 
     def check_integrity(self) -> None:
@@ -251,7 +251,12 @@ class AsyncLLM:
         Raises:
             EngineClosedError: It is a fork of it.
         """
-        self._check_process()
+        if self._process_id != os.getpid():
+            message = (
+                f"This engine was loaded in process {self._process_id} and does not exist in its fork {os.getpid()}; "
+                "load one here, or start the process with 'spawn'."
+            )
+            raise EngineClosedError(message)
 
     def watch(self) -> None:
         """Notices an engine thread that has vanished, so that its requests fail."""
@@ -278,17 +283,9 @@ class AsyncLLM:
         self._thread.join()
         self._executor.shutdown(wait=False)
 
-    def _check_process(self) -> None:
-        if self._process_id != os.getpid():
-            message = (
-                f"This engine was loaded in process {self._process_id} and does not exist in its fork {os.getpid()}; "
-                "load one here, or start the process with 'spawn'."
-            )
-            raise EngineClosedError(message)
-
     async def _off_loop(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function in an input thread."""
-        self._check_process()
+        self.check_process()
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, functools.partial(function, *args, **kwargs))
