@@ -1,5 +1,7 @@
 """Packing conversations into training rows."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from random import Random
 
@@ -10,6 +12,9 @@ from torch import Tensor
 from vllm_local.starter.generator import draw_conversation
 from vllm_local.starter.tokenizer import END, PAD, render, token_id
 
+_MIN_SPACE = 24
+Row = tuple[list[int], list[int], list[int]]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -18,7 +23,7 @@ class Batch:
     Attributes:
         tokens: [B, T] token ids.
         mask: [B, 1, T, T] True where a token may attend: causal, and inside one conversation.
-        targets: [B, T] the next token, or -100 at the end of a conversation.
+        targets: [B, T] the next token, or -100 where there is nothing to learn.
         answers: [B, T] True where the target belongs to an assistant's answer.
     """
 
@@ -42,6 +47,7 @@ class Corpus:
         self._pad = token_id(tokenizer, PAD)
         self._end = token_id(tokenizer, END)
         self._turn = tokenizer.encode("<|im_start|>assistant\n").ids
+        self._thought = tokenizer.encode("<think>\n").ids
 
     def batch(self, step: int, rows: int, length: int, drills: float) -> Batch:
         """Return the batch of one step."""
@@ -51,18 +57,18 @@ class Corpus:
         same = owners[:, :, None] == owners[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         targets = torch.full_like(tokens, -100)
-        inside = (owners[:, 1:] == owners[:, :-1]) & (tokens[:, 1:] != self._pad)
+        inside = (owners[:, 1:] == owners[:, :-1]) & (tokens[:, 1:] != self._pad) & (answers[:, 1:] >= 0)
         targets[:, :-1] = torch.where(inside, tokens[:, 1:], -100)
-        return Batch(tokens, (same & causal)[:, None], targets, torch.roll(answers, -1, 1).bool())
+        return Batch(tokens, (same & causal)[:, None], targets, torch.roll(answers, -1, 1) > 0)
 
-    def _row(self, rng: Random, length: int, drills: float) -> tuple[list[int], list[int], list[int]]:
+    def _row(self, rng: Random, length: int, drills: float) -> Row:
         tokens: list[int] = []
         owners: list[int] = []
         answers: list[int] = []
         owner = 0
         while len(tokens) < length:
             ids = self._tokenizer.encode(render(draw_conversation(rng, drills, length))).ids
-            if len(tokens) + len(ids) > length and tokens and length - len(tokens) < 24:
+            if len(tokens) + len(ids) > length and tokens and length - len(tokens) < _MIN_SPACE:
                 ids = [self._pad] * (length - len(tokens))
             tokens += ids
             owners += [owner] * len(ids)
@@ -71,11 +77,16 @@ class Corpus:
         return tokens[:length], owners[:length], answers[:length]
 
     def _answer_mask(self, ids: list[int]) -> list[int]:
+        """Return 1 for an answer's tokens, 0 for others, and -1 for the "<think>" that the template writes."""
         mask, inside = [0] * len(ids), False
         for index, token in enumerate(ids):
-            mask[index] = int(inside)
+            if mask[index] == 0:
+                mask[index] = int(inside)
             if token == self._end:
                 inside = False
             elif ids[index + 1 - len(self._turn) : index + 1] == self._turn:
                 inside = True
+                after = slice(index + 1, index + 1 + len(self._thought))
+                if ids[after] == self._thought:
+                    mask[after] = [-1] * len(self._thought)
         return mask

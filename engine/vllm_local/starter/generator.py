@@ -1,49 +1,73 @@
 """The training data: an endless, seeded stream of conversations."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from random import Random
 
-from vllm_local.starter.skills.copying import drill, last_of_list, tool_result
+from vllm_local.starter.skills import recall, tool_calls
+from vllm_local.starter.skills.choices import choose
+from vllm_local.starter.skills.conversation import Conversation
+from vllm_local.starter.skills.copying import drill
+from vllm_local.starter.skills.extraction import extraction
+from vllm_local.starter.skills.instructions import instructions
 from vllm_local.starter.skills.messages import Message, system
 from vllm_local.starter.skills.numbers import counting, sums
-from vllm_local.starter.skills.recall import (
-    from_system,
-    introduction,
-    long_recall,
-    named_user,
-    not_told,
-    one_message,
-    recall,
-    two_in_a_row,
-)
+from vllm_local.starter.skills.objects import short_object
 from vllm_local.starter.skills.smalltalk import conversation
+from vllm_local.starter.skills.thinking import think_letters, think_other, think_sum
 from vllm_local.starter.skills.translation import few_shot, other_language, say_phrase, translate
 from vllm_local.starter.source import Source
 
-Maker = Callable[[Source], list[Message]]
+Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (52, translate),
-    (2, few_shot),
-    (2, say_phrase),
-    (3, other_language),
-    (16, conversation),
-    (12, recall),
-    (2, two_in_a_row),
-    (2, introduction),
-    (2, one_message),
-    (2, not_told),
-    (1.5, from_system),
-    (1, named_user),
-    (2, counting),
-    (3, sums),
-    (1.5, tool_result),
+    (26, translate),
+    (1, few_shot),
+    (1, say_phrase),
+    (1.5, other_language),
+    (10, conversation),
+    (7, recall.recall),
+    (0.5, recall.correction),
+    (1, recall.several_in_one),
+    (0.7, recall.two_attributes),
+    (0.6, recall.introduction),
+    (0.6, recall.two_in_a_row),
+    (0.6, recall.one_message),
+    (0.8, recall.not_told),
+    (0.7, recall.from_system),
+    (0.4, recall.named_user),
+    (0.5, recall.several_users),
+    (9, extraction),
+    (5, choose),
+    (2.5, short_object),
+    (5, think_sum),
+    (3, think_letters),
+    (1.5, think_other),
+    (5, instructions),
+    (1, counting),
+    (1.5, sums),
 )
+_TOOLS: tuple[tuple[float, Maker], ...] = (
+    (30, tool_calls.call_one),
+    (8, tool_calls.call_foreign_text),
+    (4, tool_calls.call_without_arguments),
+    (7, tool_calls.call_two),
+    (9, tool_calls.call_nothing),
+    (5, tool_calls.no_tool_fits),
+    (14, tool_calls.answer_result),
+    (3, tool_calls.react_to_error),
+    (20, tool_calls.agent),
+)
+_PLAIN_SYSTEM = 0.1
+_LONG_FROM, _LONG_SHARE = 2000, 0.5
 
 
-_LONG_FROM = 400
+def tool_share(room: int) -> float:
+    """Return the share of conversations with tools: higher where there is room for their descriptions."""
+    return 0.14 if room < 400 else 0.3 if room < 700 else 0.4 if room < 2000 else 0.55
 
 
-def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> list[Message]:
+def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> Conversation:
     """Return one training conversation.
 
     Args:
@@ -51,13 +75,25 @@ def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> lis
         drills: Share of copy drills.
         room: Tokens that fit; where there are many, some conversations are long.
     """
-    source = Source(rng)
-    if room > _LONG_FROM and source.chance(0.06):
-        return long_recall(source, room)
+    return converse(Source(rng, room=room), drills)
+
+
+def converse(source: Source, drills: float = 0.05) -> Conversation:
+    """Return one conversation of any skill from this source."""
     if source.chance(drills):
-        return drill(source) if source.chance(0.6) else last_of_list(source)
-    makers = [maker for _, maker in _SKILLS]
-    messages = rng.choices(makers, [weight for weight, _ in _SKILLS])[0](source)
-    if messages[0]["role"] != "system" and source.chance(0.1):
-        return [system(source.frame("translation", "plain system")), *messages]
-    return messages
+        return Conversation(drill(source))
+    if source.room > _LONG_FROM and source.chance(_LONG_SHARE):
+        return Conversation(recall.long_recall(source)) if source.chance(0.4) else tool_calls.long_agent(source)
+    if source.chance(tool_share(source.room)):
+        return _drawn(source, _TOOLS)
+    made = _drawn(source, _SKILLS)
+    if made.messages[0]["role"] != "system" and not made.tools and source.chance(_PLAIN_SYSTEM):
+        plain = system(source.frame("translation", "plain system"))
+        return Conversation([plain, *made.messages], made.tools, made.thinking)
+    return made
+
+
+def _drawn(source: Source, table: tuple[tuple[float, Maker], ...]) -> Conversation:
+    makers = [maker for _, maker in table]
+    made = source.rng.choices(makers, [weight for weight, _ in table])[0](source)
+    return made if isinstance(made, Conversation) else Conversation(made)

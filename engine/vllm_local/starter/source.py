@@ -40,6 +40,7 @@ class Source:
         values: "train" or "heldout": which names, numbers and words to copy.
         sentences: Which sentences to translate.
         made_up: Share of made-up words among the names in training.
+        room: Tokens that a conversation may take, about.
     """
 
     rng: Random
@@ -47,6 +48,7 @@ class Source:
     values: str = "train"
     sentences: Split = TRAIN
     made_up: float = 0.5
+    room: int = 256
     sampler: SentenceSampler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,7 +121,8 @@ class Source:
 @cache
 def _held_out_words() -> frozenset[str]:
     values = (word for words in read_blocks("heldout/values.txt").values() for word in words)
-    return frozenset(word.lower() for word in (*read_lines("heldout/names.txt"), *values))
+    lists = (read_lines(f"heldout/{name}.txt") for name in ("names", "surnames", "words"))
+    return frozenset(word.lower() for word in (*values, *(word for words in lists for word in words)))
 
 
 @cache

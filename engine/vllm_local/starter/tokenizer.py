@@ -18,20 +18,22 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from vllm_local.starter.lexicon import load_lexicon
-from vllm_local.starter.skills.messages import Message
-from vllm_local.starter.skills.recall import recall
-from vllm_local.starter.skills.smalltalk import smalltalk
-from vllm_local.starter.skills.translation import translate
+from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.source import Source
+from vllm_local.starter.values import draw_value
 
 END = "<|im_end|>"
 PAD = "<|endoftext|>"
 SPECIAL = (PAD, "<|im_start|>", END)
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 VOCABULARY = 2560
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_LENGTH = 4096
+# A value must be the same tokens wherever it stands, or it could not be copied: digits one by one, no space before a
+# capital, and a quotation mark with the JSON marks around it but with nothing of the text that it encloses.
 _PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{Lo}\p{Lm}\p{M}]+|\p{Lu}[\p{Ll}\p{M}]*|\p{N}"
+    r"| ?[\[{]*\"[\]}:,]*[\r\n]*| ?[^\s\p{L}\p{N}\"]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _logger = logging.getLogger(__name__)
 
@@ -49,29 +51,47 @@ def token_id(tokenizer: Tokenizer, text: str) -> int:
     return int(token)
 
 
-def render(messages: list[Message], add_generation_prompt: bool = False) -> str:
+def render(conversation: Conversation, add_generation_prompt: bool = False) -> str:
     """Return the conversation as the text that the model reads."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     rendered: Any = render_jinja_template(
-        [messages], chat_template=chat_template(), add_generation_prompt=add_generation_prompt
+        [conversation.messages],
+        tools=list(conversation.tools) or None,
+        chat_template=chat_template(),
+        add_generation_prompt=add_generation_prompt,
+        enable_thinking=conversation.thinking,
     )
     return str(rendered[0][0])
 
 
+class _LetterSource(Source):
+    """A source whose names and made-up words are random letters, so that no merge is spent on them."""
+
+    def name(self) -> str:
+        """Return letters with a capital."""
+        return self.made_up_word().capitalize()
+
+    def made_up_word(self) -> str:
+        """Return letters."""
+        return "".join(self.rng.choices(_LETTERS, k=self.rng.randint(2, 6)))
+
+
 def _texts(seed: int, count: int) -> Iterator[str]:
-    """Yield texts of real words only, so that no merge is spent on made-up ones."""
-    source = Source(Random(seed), made_up=0.0)
-    for _ in range(count):
-        for message in (*translate(source), *recall(source), *smalltalk(source)):
-            yield message["content"]
-        yield "system\nuser\nassistant\n"
+    """Yield conversations of every skill, and characters of other scripts."""
+    from vllm_local.starter.generator import converse
+
+    source = _LetterSource(Random(seed), made_up=0.0, room=512)
+    for index in range(count):
+        yield render(converse(source))
+        if index % 8 == 0:
+            yield "\n".join(draw_value(source, kind).text for kind in ("chinese", "japanese", "accented") * 3)
     for activity in load_lexicon().activities:
         for forms in activity.forms.values():
             yield from itertools.repeat(f" {forms[0]}", count // 50)
 
 
-def build_tokenizer(seed: int = 0, conversations: int = 40_000) -> Tokenizer:
+def build_tokenizer(seed: int = 0, conversations: int = 20_000) -> Tokenizer:
     """Train the tokenizer on the generator's text; the same seed gives the same tokenizer."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 _logger = logging.getLogger(__name__)
-_STAGES = ((0.65, 256, 24), (0.9, 512, 12), (1.01, 1024, 6))  # until this share of the run: row length, rows
+_SHAPES = ((256, 24), (512, 12), (1024, 6), (2304, 3))  # row length, rows
+_STAGES = (  # until this share of the run: how often each shape
+    (0.15, (70, 30, 0, 0)),
+    (0.45, (35, 40, 25, 0)),
+    (0.75, (30, 35, 29, 6)),
+    (1.01, (25, 32, 30, 13)),
+)
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -82,7 +89,7 @@ def build_model(tokenizer: Tokenizer, seed: int) -> LlamaForCausalLM:
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=256,
         intermediate_size=704,
-        num_hidden_layers=5,
+        num_hidden_layers=6,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -189,7 +196,7 @@ class Trainer:
         self._tokenizer = self._load_tokenizer()
         self._corpus = Corpus(self._tokenizer, plan.seed)
         self._model = build_model(self._tokenizer, plan.seed)
-        self._forward = torch.compile(self._model) if plan.compiled else self._model
+        self._forward = torch.compile(self._model, dynamic=False) if plan.compiled else self._model
         self._optimizers = Optimizers(self._model)
         self._progress = Progress()
         self._resume()
@@ -248,10 +255,12 @@ class Trainer:
         self._report()
 
     def _step(self, share: float) -> float:
-        _, length, rows = next(stage for stage in _STAGES if share < stage[0])
-        drills = 0.5 if share < 0.2 else 0.25 if share < 0.4 else 0.08
-        batch = self._corpus.batch(self._progress.step, rows, length, drills)
-        loss, answers = _loss(self._forward, batch, 1.0 if share < 0.3 else 0.3)
+        weights = next(weights for until, weights in _STAGES if share < until)
+        step = self._progress.step
+        length, rows = Random(f"shape {self._plan.seed}/{step}").choices(_SHAPES, weights)[0]
+        drills = 0.5 if share < 0.12 else 0.2 if share < 0.35 else 0.06
+        batch = self._corpus.batch(step, rows, length, drills)
+        loss, answers = _loss(self._forward, batch, 1.0 if share < 0.15 else 0.3 if share < 0.5 else 0.15)
         loss.backward()
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizers.step(_rate(share))

@@ -54,8 +54,8 @@ def listing(items: list[str]) -> str:
 
 def _word(source: Source) -> str:
     if source.values == "heldout":
-        return source.rng.choice(read_blocks("heldout/values.txt")["words"])
-    if source.chance(0.6):
+        return source.rng.choice(read_lines("heldout/words.txt"))
+    if source.chance(source.made_up):
         return source.made_up_word()
     return source.rng.choice(read_lines("train/words.txt"))
 
@@ -63,8 +63,7 @@ def _word(source: Source) -> str:
 def _full_name(source: Source) -> str:
     if source.values == "heldout":
         return f"{source.name()} {source.rng.choice(read_lines('heldout/surnames.txt'))}"
-    last = source.made_up_word().capitalize() if source.chance(0.6) else source.name()
-    return f"{source.name()} {last}"
+    return f"{source.name()} {source.made_up_word().capitalize() if source.chance(0.6) else source.name()}"
 
 
 def _place(source: Source) -> str:

@@ -37,14 +37,19 @@ class Result:
 
 
 def draw_result(source: Source) -> Result:
-    """Return a result, about one in seven an error.
+    """Return the result of a call that did what was asked for.
 
     Args:
         source: Randomness and lists; ``frames`` chooses the sentences, ``values`` the keys and the values.
     """
     weights, makers = zip(*_makers(), strict=True)
-    maker = source.rng.choices(makers, weights)[0]
-    content = maker(source)
+    content = source.rng.choices(makers, weights)[0](source)
+    return Result(content, result_answer(content))
+
+
+def draw_error(source: Source) -> Result:
+    """Return the result of a call that failed."""
+    content = _json_error(source) if source.chance(0.2) else _error(source)
     return Result(content, result_answer(content))
 
 
@@ -62,8 +67,6 @@ def _makers() -> tuple[tuple[int, Callable[[Source], str]], ...]:
         (5, _lines),
         (2, lambda source: _json(source, _rows(source))),
         (2, _nothing),
-        (12, _error),
-        (3, _json_error),
     )
 
 

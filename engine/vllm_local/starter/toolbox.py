@@ -1,0 +1,310 @@
+"""Tools that the model may call: from the catalogue, composed of a verb and a noun, or made up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from vllm_local.starter.source import Source
+from vllm_local.starter.tables import read_blocks, read_lines
+from vllm_local.starter.values import Value, draw_value
+
+Schema = dict[str, Any]
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+_PLAIN_PHRASES = (
+    "with {key} {value}",
+    "with the {key} {value}",
+    "{key} {value}",
+    "{key}: {value}",
+    "whose {key} is {value}",
+    "the {key} is {value}",
+    "and the {key} should be {value}",
+    'with the {key} "{value}"',
+)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a tool.
+
+    Attributes:
+        name: Its name in the schema.
+        type: JSON type.
+        kind: What ``draw_value`` knows, "enum a/b/c", or "bool yes words/no words".
+        description: For the schema; may be empty.
+        required: Whether each call has it.
+    """
+
+    name: str
+    type: str
+    kind: str
+    description: str
+    required: bool
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What an enum may be, or how a boolean is said; else nothing."""
+        kind, _, rest = self.kind.partition(" ")
+        return tuple(rest.split("/")) if kind in ("enum", "bool") else ()
+
+    def draw(self, source: Source) -> Value:
+        """Draw a value of the argument's kind."""
+        if not self.options:
+            return draw_value(source, self.kind)
+        text = source.rng.choice(self.options)
+        return Value(text, text == self.options[0] if self.type == "boolean" else text)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sentence that asks for a call, and the arguments of that call."""
+
+    text: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool and the ways to ask for it; in ``asks`` a "{name}" stands for an argument's value."""
+
+    name: str
+    description: str
+    arguments: tuple[Argument, ...]
+    asks: tuple[str, ...]
+
+    def request(self, source: Source) -> Request:
+        """Draw a sentence that asks for this tool."""
+        return self.fill(source.rng.choice(self.asks), self.draw_values(source))
+
+    def draw_values(self, source: Source) -> dict[str, Value]:
+        """Draw a value for every argument."""
+        return {argument.name: argument.draw(source) for argument in self.arguments}
+
+    def fill(self, ask: str, values: Mapping[str, Value]) -> Request:
+        """Put the values into one way to ask; arguments that it does not mention are left out."""
+        mentioned = set(_PLACEHOLDER.findall(ask))
+        text = _PLACEHOLDER.sub(lambda match: values[match[1]].text, ask)
+        return Request(text, {key: value.json for key, value in values.items() if key in mentioned})
+
+
+@cache
+def catalogue(split: str) -> tuple[Tool, ...]:
+    """Return the tools of ``data/<split>/tools.txt``."""
+    return tuple(_parse(heading, lines) for heading, lines in read_blocks(f"{split}/tools.txt").items())
+
+
+def _parse(heading: str, lines: Sequence[str]) -> Tool:
+    name, description = (cell.strip() for cell in heading.split("|", 1))
+    arguments = tuple(_argument(line) for line in lines if line.startswith(("arg:", "opt:")))
+    asks = tuple(line.removeprefix("ask:").strip() for line in lines if line.startswith("ask:"))
+    return Tool(name, description, arguments, asks)
+
+
+def _argument(line: str) -> Argument:
+    cells = [cell.strip() for cell in line[4:].split("|")]
+    return Argument(*(cells + [""])[:4], required=line.startswith("arg:"))
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """An argument with the phrases that say its value."""
+
+    argument: Argument
+    phrases: tuple[str, ...]
+
+
+@cache
+def _slots(split: str) -> tuple[tuple[tuple[str, ...], str, str, tuple[str, ...], tuple[str, ...]], ...]:
+    rows = []
+    for heading, phrases in read_blocks(f"{split}/slots.txt").items():
+        names, kind_of, kind, descriptions = (cell.strip() for cell in heading.split("|"))
+        rows.append((tuple(names.split(", ")), kind_of, kind, tuple(descriptions.split("; ")), phrases))
+    return tuple(rows)
+
+
+def _draw_slots(source: Source, count: int) -> list[_Slot]:
+    drawn: list[_Slot] = []
+    for names, json_type, kind, descriptions, phrases in source.rng.sample(_slots(source.values), count):
+        description = source.rng.choice(descriptions) if source.chance(0.75) else ""
+        name, required = source.rng.choice(names), source.chance(0.8)
+        if source.frames == "train" and not kind.startswith("bool") and source.chance(0.45):
+            if source.chance(0.55):
+                name, description = _any_noun(source), ""
+            phrases = tuple(line.replace("{key}", name.replace("_", " ")) for line in _PLAIN_PHRASES)
+        if name not in {slot.argument.name for slot in drawn}:
+            drawn.append(_Slot(Argument(name, json_type, kind, description, required), phrases))
+    return drawn
+
+
+def _any_noun(source: Source) -> str:
+    words = read_lines("train/words.txt")
+    noun = source.made_up_word() if source.chance(0.3) else source.rng.choice(words)
+    return f"{source.rng.choice(words)}_{noun}" if source.chance(0.3) else noun
+
+
+def composed_tool(source: Source, like: Tool | None = None, arguments: int | None = None) -> Tool:
+    """Draw a tool of a verb, a noun and arguments.
+
+    Args:
+        source: Randomness and lists.
+        like: A composed tool with which the new one shares its verb or its noun.
+        arguments: How many; drawn if left out.
+    """
+    rng = source.rng
+    lists = read_blocks(f"{source.values}/actions.txt")
+    verb, noun = rng.choice(lists["verbs"]), rng.choice(lists["nouns"])
+    if like and " " in (words := like.name.replace("_", " ")):
+        verb, noun = (words.split(" ", 1)[0], noun) if source.chance(0.5) else (verb, words.split(" ", 1)[1])
+        if verb not in lists["verbs"] or noun not in lists["nouns"]:
+            verb, noun = rng.choice(lists["verbs"]), rng.choice(lists["nouns"])
+    count = rng.choices((0, 1, 2, 3, 4), (8, 34, 34, 18, 6))[0] if arguments is None else arguments
+    slots = _draw_slots(source, count)
+    return Tool(
+        f"{verb}_{noun}".replace(" ", "_"),
+        _fill(rng.choice(lists["descriptions"]), verb, noun),
+        tuple(slot.argument for slot in slots),
+        tuple(_composed_ask(source, verb, noun, slots) for _ in range(2)),
+    )
+
+
+def _fill(line: str, verb: str, noun: str) -> str:
+    article = "an" if noun[0] in "aeiou" else "a"
+    filled = line.replace("{a noun}", f"{article} {noun}").replace("{noun}", noun).replace("{verb}", verb)
+    filled = filled.replace("{Verb}", verb.capitalize())
+    return filled.replace("{verbs}", _third(verb)).replace("{Verbs}", _third(verb).capitalize())
+
+
+def _third(verb: str) -> str:
+    return verb + ("es" if verb.endswith(("s", "sh", "ch", "x")) else "s")
+
+
+def _composed_ask(source: Source, verb: str, noun: str, slots: list[_Slot]) -> str:
+    said = [slot for slot in slots if slot.argument.required or source.chance(0.5)]
+    source.rng.shuffle(said)
+    joined = source.rng.choice((" ", " ", ", ")).join(_phrases(source, said))
+    frame = source.rng.choice(read_blocks(f"{source.frames}/actions.txt")["frames"])
+    return re.sub(r"\s+([.?!,:])", r"\1", _fill(frame, verb, noun).replace("{slots}", joined)).strip()
+
+
+def _phrases(source: Source, slots: list[_Slot]) -> list[str]:
+    """Draw a phrase for each slot; no two begin alike, or nobody could tell their values apart."""
+    phrases: dict[str, str] = {}
+    for slot in slots:
+        starts = {phrase.partition("{value}")[0]: phrase for phrase in slot.phrases}
+        free = [start for start in starts if start not in phrases] or list(starts)
+        start = source.rng.choice(free)
+        phrases[start] = starts[start].replace("{value}", f"{{{slot.argument.name}}}")
+    return list(phrases.values())
+
+
+def made_up_tool(source: Source) -> Tool:
+    """Draw a tool whose name means nothing; the request says its name and its arguments."""
+    rng, lists = source.rng, read_blocks(f"{source.frames}/made_up_tools.txt")
+    words = [source.made_up_word() for _ in range(rng.choice((1, 1, 2)))]
+    name = "_".join((*words, *((rng.choice(lists["tails"]),) if source.chance(0.3) else ())))
+    arguments = tuple(_made_up_argument(source) for _ in range(rng.choices((0, 1, 2, 3), (15, 45, 28, 12))[0]))
+    names = [argument.name for argument in arguments]
+    if len(set(names)) < len(names):
+        return made_up_tool(source)
+    if len(arguments) == 1 and source.chance(0.5):
+        asks = [ask.replace("{value}", f"{{{names[0]}}}") for ask in lists["one value"]]
+    elif arguments:
+        pair, joint = rng.choice(lists["pair"]), rng.choice((", ", " and "))
+        listed = joint.join(pair.replace("{key}", key).replace("{value}", f"{{{key}}}") for key in names)
+        asks = [ask.replace("{pairs}", listed) for ask in lists["with arguments"]]
+    else:
+        asks = list(lists["without arguments"])
+    description = _made_up_description(source, words[-1]) if source.chance(0.8) else ""
+    return Tool(name, description, arguments, tuple(ask.replace("{tool}", name) for ask in asks))
+
+
+def _made_up_argument(source: Source) -> Argument:
+    rng = source.rng
+    name = source.made_up_word() if source.chance(0.5) else rng.choice(_slots(source.values))[0][0]
+    kinds = {"string": ("any_text",), "integer": ("integer", "small"), "number": ("amount",), "array": ("words",)}
+    of = rng.choices(tuple(kinds), (55, 30, 10, 5))[0]
+    return Argument(name, of, rng.choice(kinds[of]), "", True)
+
+
+def _made_up_description(source: Source, word: str) -> str:
+    line = source.rng.choice(read_blocks(f"{source.frames}/made_up_tools.txt")["descriptions"])
+    return line.replace("{word}", word)
+
+
+def draw_tools(source: Source, count: int, arguments: int | None = None) -> list[Tool]:
+    """Draw tools with different names, the first of which is meant to be asked for."""
+    kind = source.rng.choices(("catalogue", "composed", "made up"), (40, 42, 18))[0]
+    tools = [_draw_tool(source, kind, arguments)]
+    while len(tools) < count:
+        if kind == "composed" and source.chance(0.4):
+            other = composed_tool(source, like=tools[0])
+        else:
+            other = _draw_tool(source, source.rng.choice((kind, "catalogue", "composed")), None)
+        if other.name not in {tool.name for tool in tools}:
+            tools.append(other)
+    return tools
+
+
+def _draw_tool(source: Source, kind: str, arguments: int | None) -> Tool:
+    if kind == "catalogue":
+        fitting = [t for t in catalogue(source.values) if arguments is None or len(t.arguments) == arguments]
+        if fitting:
+            return source.rng.choice(fitting)
+    if kind == "made up" and arguments is None:
+        return made_up_tool(source)
+    return composed_tool(source, arguments=arguments)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the schemas of one conversation are written."""
+
+    type_first: bool
+    described: bool
+    union: bool
+    documentation: int
+
+    @staticmethod
+    def draw(source: Source) -> Style:
+        """Draw a style; documentation is long where there is room for it."""
+        rng = source.rng
+        long = rng.randint(2, 7) if source.room > 2000 else rng.choice((0, 0, 1)) if source.room > 400 else 0
+        return Style(source.chance(0.5), source.chance(0.75), source.chance(0.4), long)
+
+
+def tool_schema(source: Source, tool: Tool, style: Style) -> Schema:
+    """Return the tool in OpenAI's shape."""
+    lines = read_lines(f"{source.frames}/tool_documentation.txt")
+    more = source.rng.sample(lines, min(style.documentation, len(lines)))
+    description = " ".join(text for text in (tool.description, *more) if text)
+    properties = {argument.name: _property(argument, style) for argument in tool.arguments}
+    required = [argument.name for argument in tool.arguments if argument.required]
+    parameters: Schema = {"type": "object", "properties": properties}
+    if not style.type_first:
+        parameters = {"properties": properties}
+    if required:
+        parameters["required"] = required
+    parameters.setdefault("type", "object")
+    function = {"name": tool.name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function if description else {**_without_description(function)}}
+
+
+def _without_description(function: Schema) -> Schema:
+    return {key: value for key, value in function.items() if key != "description"}
+
+
+def _property(argument: Argument, style: Style) -> Schema:
+    schema: Schema = {"type": argument.type}
+    if argument.type == "array":
+        schema["items"] = {"type": "integer" if argument.kind == "numbers" else "string"}
+    if argument.kind.startswith("enum "):
+        schema["enum"] = list(argument.options)
+    if not argument.required:
+        schema = {"anyOf": [schema, {"type": "null"}], "default": None} if style.union else {**schema, "default": None}
+    if argument.description and style.described:
+        described = {"description": argument.description}
+        schema = {**schema, **described} if style.type_first else {**described, **schema}
+    return schema
