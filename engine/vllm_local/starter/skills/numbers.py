@@ -1,5 +1,7 @@
 """Counting and tiny sums."""
 
+from __future__ import annotations
+
 from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.skills.messages import Message, exchange
 from vllm_local.starter.source import Source, held_out_sums, is_held_out_sum
@@ -13,62 +15,70 @@ _COUNT = {
         "count from {0} to {1}",
         "List the numbers from {0} to {1}.",
         "Write the numbers from {0} to {1}.",
+        "Write all numbers from {0} to {1}.",
+        "Say the numbers from {0} to {1}.",
+        "Count for me from {0} to {1}.",
+        "Count up from {0} to {1}.",
+        "Start at {0} and count to {1}.",
+        "Give me the numbers from {0} to {1}.",
+        "The numbers from {0} to {1}, please.",
+        "Hey, count from {0} to {1}!",
     ),
     "heldout": ("Could you count from {0} up to {1}?", "I want you to count from {0} to {1}."),
 }
 _WORDS = tuple(row["en"] for row in load_lexicon().numerals)
-_SUM = {
-    "train": (
-        "What is {0} {2} {1}?",
-        "What's {0} {2} {1}?",
-        "what is {0} {2} {1}",
-        "How much is {0} {2} {1}?",
-        "{0} {2} {1}",
-        "{0} {2} {1} = ?",
-        "{0}{2}{1}",
-        "Calculate {0} {2} {1}.",
-        "Compute {0} {2} {1}.",
-        "What is {0} {3} {1}?",
-        "How much is {0} {3} {1}?",
-        "{0} {3} {1}?",
-    ),
-    "heldout": ("Can you tell me what {0} {2} {1} is?", "Please work out {0} {2} {1}."),
-}
+_SIGN_WORDS = {"+": "plus", "-": "minus"}
 
 
 def counting(source: Source) -> list[Message]:
     """Return a request to count, up to forty, in steps of one."""
     if source.frames == "train" and source.chance(0.25):
         last = source.rng.randint(2, 20)
-        return exchange(f"Count to {last}.", _numbers(1, last))
+        return exchange(f"Count to {last}.", count_up(1, last))
     if source.frames == "train" and source.chance(0.2):
         last, word = source.rng.choice(list(enumerate(_WORDS, start=2)))
-        return exchange(source.rng.choice(("Count to {0}.", "Count from one to {0}.")).format(word), _numbers(1, last))
+        return exchange(source.rng.choice(("Count to {0}.", "Count from one to {0}.")).format(word), count_up(1, last))
     first = source.rng.choice((1, 1, source.rng.randint(0, 30)))
     last = first + source.rng.randint(2, 10)
-    return exchange(source.rng.choice(_COUNT[source.frames]).format(first, last), _numbers(first, last))
+    return exchange(source.rng.choice(_COUNT[source.frames]).format(first, last), count_up(first, last))
 
 
-def _numbers(first: int, last: int) -> str:
+def count_up(first: int, last: int) -> str:
+    """Return the numbers from the first to the last."""
     return ", ".join(str(number) for number in range(first, last + 1))
 
 
 def sums(source: Source) -> list[Message]:
-    """Return a sum or a difference within twenty."""
+    """Return a sum or a difference that can be known by heart; seldom a bigger one."""
     while True:
-        first, second = source.rng.randint(0, 20), source.rng.randint(0, 12)
-        if not is_held_out_sum(first, second):
-            return _sum(source, first, second)
+        sign = "-" if source.chance(0.35) else "+"
+        first, second = source.rng.randint(0, 20 if sign == "-" else 10), source.rng.randint(0, 10)
+        if source.chance(0.06):
+            first, second = source.rng.randint(0, 60), source.rng.randint(0, 30)
+        if not is_held_out_sum(first, second) and (sign == "+" or first >= second):
+            return _sum(source, first, sign, second)
 
 
 def held_out_sum(source: Source) -> list[Message]:
-    """Return the sum of a held-out pair, asked for in a known way."""
-    first, second = source.rng.choice(sorted(held_out_sums()))
-    return _sum(source, first, second)
+    """Return the sum of a held-out pair of the size that training knows by heart, asked for in a known way."""
+    pairs = sorted((first, second) for first, second in held_out_sums() if max(first, second) <= 10)
+    first, second = source.rng.choice(pairs)
+    return _sum(source, first, "-" if first >= second and source.chance(0.3) else "+", second)
 
 
-def _sum(source: Source, first: int, second: int) -> list[Message]:
-    minus = first >= second and source.chance(0.3)
-    sign, word = ("-", "minus") if minus else ("+", "plus")
-    question = source.rng.choice(_SUM[source.frames]).format(first, second, sign, word)
-    return exchange(question, f"{first} {sign} {second} = {first - second if minus else first + second}.")
+def _sum(source: Source, first: int, sign: str, second: int) -> list[Message]:
+    return exchange(ask_sum(source, (first, second), sign), solution((first, second), sign))
+
+
+def ask_sum(source: Source, terms: tuple[int, ...], sign: str) -> str:
+    """Return a question for the sum, or the difference, of the terms."""
+    if len(terms) == 2 and source.chance(0.2):
+        return source.frame("thinking", f"sum {sign}").format(a=terms[0], b=terms[1])
+    operator = source.rng.choices((f" {sign} ", sign, f" {_SIGN_WORDS[sign]} "), (60, 12, 28))[0]
+    return source.frame("thinking", "sum").format(e=operator.join(map(str, terms)))
+
+
+def solution(terms: tuple[int, ...], sign: str) -> str:
+    """Return the answer to a sum, such as "7 + 5 = 12."."""
+    result = terms[0] - terms[1] if sign == "-" else sum(terms)
+    return f"{f' {sign} '.join(map(str, terms))} = {result}."
