@@ -12,7 +12,7 @@ from vllm_local.starter.tables import read_blocks
 
 SPLITS = ["train", "heldout"]
 FILES = ["extraction", "choices", "objects"]
-SHARED = {"{text}", "{ask} {json}", "{json}\n\n{ask}"}
+SHARED = {"{text}", "{ask} {json}"}
 MAKERS = [extraction, choose, short_object]
 
 
