@@ -27,8 +27,7 @@ _CONTRACTIONS = (
     ("My name is ", "My name's "),
     (" is called ", "'s name is "),
 )
-
-
+_TURNS = (50, 10, 9, 8, 7, 6, 5, 5)  # weights of one to eight translations in a conversation
 _SAY = (
     "Say {0} in {1}.",
     "Say {0} in {1}",
@@ -73,7 +72,7 @@ def _contract(source: Source, english: str) -> str:
 def passage(source: Source, code: str) -> tuple[str, str]:
     """Return one sentence, or now and then two, with the translation."""
     english, translation = sentence_pair(source, code)
-    if english[-1] in ".?!" and source.chance(0.06):
+    if english[-1] in ".?!" and source.chance(0.15):
         more = sentence_pair(source, code)
         english, translation = f"{english} {more[0]}", f"{translation} {more[1]}"
     if source.frames == "train" and source.chance(0.04):
@@ -82,24 +81,30 @@ def passage(source: Source, code: str) -> tuple[str, str]:
 
 
 def translate(source: Source) -> list[Message]:
-    """Return a conversation of one to three translations."""
+    """Return a conversation of one to eight translations, half of them of one."""
     code = source.rng.choice(list(TARGETS))
-    target = LANGUAGE_NAMES[code]
     by_system = source.chance(0.6)
     messages: list[Message] = []
     if by_system:
-        messages.append(system(source.frame("translation", "system").format(language=target)))
+        messages.append(system(source.frame("translation", "system").format(language=LANGUAGE_NAMES[code])))
     elif source.chance(0.4):
         messages.append(system(source.frame("translation", "plain system")))
-    for _ in range(source.rng.choices((1, 2, 3), (78, 14, 8))[0]):
-        if not by_system and source.chance(0.5):
+    follow_ups = by_system or source.chance(0.5)  # one instruction for all, or a new one each time
+    for index in range(source.rng.choices(range(1, 9), _TURNS)[0]):
+        if index and _length(messages) > 0.75 * source.room:
+            break
+        if not follow_ups and source.chance(0.5):
             code = source.rng.choice(list(TARGETS))
-            target = LANGUAGE_NAMES[code]
+        bare = source.chance(0.65) if by_system else follow_ups and index > 0
         english, translation = passage(source, code)
-        frame = source.frame("translation", "bare" if by_system and source.chance(0.65) else "user")
-        messages.append(user(_fill(frame, english, target)))
-        messages.append(assistant(translation))
+        frame = source.frame("translation", "bare" if bare else "user")
+        messages += [user(_fill(frame, english, LANGUAGE_NAMES[code])), assistant(translation)]
     return messages
+
+
+def _length(messages: list[Message]) -> int:
+    """Return about how many tokens the messages take."""
+    return sum(len(message["content"]) // 3 + 6 for message in messages)
 
 
 def translate_one_frame(source: Source) -> list[Message]:
@@ -138,9 +143,9 @@ def few_shot(source: Source) -> list[Message]:
 
 
 def _again(source: Source, english: str, code: str) -> str:
-    return source.rng.choice(("And: {0}", "And this: {0}", "Now: {0}", "In {1} again: {0}")).format(
-        english, LANGUAGE_NAMES[code]
-    )
+    return source.rng.choice(
+        ("And: {0}", "And this: {0}", "Now: {0}", "In {1} again: {0}", "Also: {0}", "Then: {0}", "{0}")
+    ).format(english, LANGUAGE_NAMES[code])
 
 
 def other_language(source: Source) -> list[Message]:
@@ -150,7 +155,9 @@ def other_language(source: Source) -> list[Message]:
     english = ENGLISH.render(sentence)
     mark = "" if english.endswith("?") else "."
     frame = source.frame("translation", "user")
-    ask = source.rng.choice(("And in {0}?", "Now in {0}.", "And {0}?", "In {0}, please."))
+    ask = source.rng.choice(
+        ("And in {0}?", "Now in {0}.", "And {0}?", "In {0}, please.", "And now in {0}.", "The same in {0}.")
+    )
     return [
         user(_fill(frame, english + mark, LANGUAGE_NAMES[first])),
         assistant(TARGETS[first].render(sentence) + mark),
