@@ -6,9 +6,10 @@ import pytest
 from vllm_local.starter.generator import draw_conversation
 from vllm_local.starter.sampler import HELD_OUT_PAIRS, TRAIN, SentenceSampler, has_held_out_pair, has_held_out_shape
 from vllm_local.starter.source import Source, held_out_numbers, held_out_sums, is_held_out_sum
-from vllm_local.starter.tables import read_blocks, read_lines
+from vllm_local.starter.tables import read_blocks, read_lines, read_rows
+from vllm_local.starter.values import value_kinds
 
-BLOCK_FILES = ["smalltalk.txt", "recall.txt", "translation.txt", "unknown.txt", "values.txt"]
+BLOCK_FILES = ["smalltalk", "recall", "translation", "unknown", "values", "facts", "things", "copying"]
 
 
 def _plain(text: str) -> str:
@@ -18,7 +19,12 @@ def _plain(text: str) -> str:
 @pytest.mark.parametrize("name", BLOCK_FILES)
 def test_training_and_held_out_lines_are_disjoint(name):
     train, held_out = (
-        {_plain(line) for lines in read_blocks(f"{split}/{name}").values() for line in lines if "answer:" not in line}
+        {
+            _plain(line)
+            for lines in read_blocks(f"{split}/{name}.txt").values()
+            for line in lines
+            if "answer:" not in line
+        }
         for split in ("train", "heldout")
     )
     assert held_out
@@ -29,10 +35,16 @@ def test_names_are_disjoint():
     assert not set(read_lines("train/names.txt")) & set(read_lines("heldout/names.txt"))
 
 
+def test_attributes_are_disjoint_and_every_kind_of_value_exists():
+    train, held_out = (dict(read_rows(f"{split}/attributes.txt")) for split in ("train", "heldout"))
+    assert not set(train) & set(held_out)
+    assert {*train.values(), *held_out.values()} <= set(value_kinds())
+
+
 def test_held_out_words_do_not_occur_in_training():
     rng = Random(11)
     conversations = [draw_conversation(rng) for _ in range(6_000)]
-    text = "\n".join(message["content"] for messages in conversations for message in messages)
+    text = "\n".join(message["content"] for drawn in conversations for message in drawn.messages)
     words = set(re.findall(r"\w+", text))
     values = {value for values in read_blocks("heldout/values.txt").values() for value in values if " " not in value}
     assert {*read_lines("heldout/names.txt"), *values} & words == set()

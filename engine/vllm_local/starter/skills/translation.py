@@ -144,7 +144,7 @@ def few_shot(source: Source) -> list[Message]:
 
 def _again(source: Source, english: str, code: str) -> str:
     return source.rng.choice(
-        ("And: {0}", "And this: {0}", "Now: {0}", "In {1} again: {0}", "Also: {0}", "Then: {0}", "{0}")
+        ("And this: {0}", "Now: {0}", "In {1} again: {0}", "Also: {0}", "Then: {0}", "{0}")
     ).format(english, LANGUAGE_NAMES[code])
 
 

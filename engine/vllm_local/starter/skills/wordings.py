@@ -9,7 +9,7 @@ from random import Random
 from vllm_local.starter.tables import read_blocks
 
 _QUESTION = re.compile(r"(What|Who|Which|How|Are|Do|Did|Can|Is|Where|Am|Why|When|Should)\b(?!.*[.?!] )")
-_REQUEST = re.compile(r"(Tell|Write|Give|Introduce|Describe|Say|Make|Explain|Compare|Summarize|List)\b(?!.*[.?!] )")
+_REQUEST = re.compile(r"(Tell|Write|Give|Introduce|Describe|Make|Explain|Compare|Summarize|List)\b(?!.*[.?!] )")
 _BEFORE_QUESTION = (
     "So, {0}",
     "So {0}",
@@ -76,7 +76,8 @@ def _compose(rng: Random, text: str) -> str:
     if _QUESTION.match(text):
         return rng.choice(_BEFORE_QUESTION).format(_lower(text))
     if _REQUEST.match(text):
-        composed = rng.choice(_AROUND_REQUEST).format(_lower(text).rstrip(".!?"))
+        frames = [frame for frame in _AROUND_REQUEST if "ould" not in frame or " about " not in text]
+        composed = rng.choice(frames).format(_lower(text).rstrip(".!?"))
         return composed[0].upper() + composed[1:] if rng.random() < 0.9 else composed
     return text
 
