@@ -36,7 +36,9 @@ def test_names_are_disjoint():
 
 
 def test_attributes_are_disjoint_and_every_kind_of_value_exists():
-    train, held_out = (dict(read_rows(f"{split}/attributes.txt")) for split in ("train", "heldout"))
+    train, held_out = (
+        {row[0]: row[1] for row in read_rows(f"{split}/attributes.txt")} for split in ("train", "heldout")
+    )
     assert not set(train) & set(held_out)
     assert {*train.values(), *held_out.values()} <= set(value_kinds())
 
