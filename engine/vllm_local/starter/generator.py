@@ -15,7 +15,7 @@ from vllm_local.starter.skills.messages import Message, system
 from vllm_local.starter.skills.numbers import counting, sums
 from vllm_local.starter.skills.objects import short_object
 from vllm_local.starter.skills.smalltalk import conversation
-from vllm_local.starter.skills.thinking import think_letters, think_other, think_sum
+from vllm_local.starter.skills.thinking import spell, think_letters, think_other, think_sum
 from vllm_local.starter.skills.translation import few_shot, other_language, say_phrase, translate
 from vllm_local.starter.source import Source
 
@@ -43,6 +43,7 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (5, think_sum),
     (3, think_letters),
     (1.5, think_other),
+    (1, spell),
     (5, instructions),
     (1, counting),
     (1.5, sums),

@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -19,6 +20,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.skills.conversation import Conversation
+from vllm_local.starter.skills.translation import translate
 from vllm_local.starter.source import Source
 from vllm_local.starter.values import draw_value
 
@@ -26,13 +28,14 @@ END = "<|im_end|>"
 PAD = "<|endoftext|>"
 SPECIAL = (PAD, "<|im_start|>", END)
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
-VOCABULARY = 2560
+VOCABULARY = 3328
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_LENGTH = 4096
-# A value must be the same tokens wherever it stands, or it could not be copied: digits one by one, no space before a
-# capital, and a quotation mark with the JSON marks around it but with nothing of the text that it encloses.
+# A value must be the same tokens wherever it stands, or it could not be copied: digits and characters of other scripts
+# one by one, no space before a capital, and a quotation mark with the JSON marks around it but with nothing of the text
+# that it encloses.
 _PATTERN = (
-    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{Lo}\p{Lm}\p{M}]+|\p{Lu}[\p{Ll}\p{M}]*|\p{N}"
+    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{M}]+|[\p{Lu}\p{Lt}][\p{Ll}\p{M}]*|[\p{Lo}\p{Lm}\p{N}]"
     r"| ?[\[{]*\"[\]}:,]*[\r\n]*| ?[^\s\p{L}\p{N}\"]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _logger = logging.getLogger(__name__)
@@ -82,13 +85,15 @@ def _texts(seed: int, count: int) -> Iterator[str]:
     from vllm_local.starter.generator import converse
 
     source = _LetterSource(Random(seed), made_up=0.0, room=512)
+    markers = re.compile("|".join(re.escape(text) for text in (*SPECIAL, *MARKERS)))
     for index in range(count):
-        yield render(converse(source))
-        if index % 8 == 0:
+        for conversation in (converse(source, drills=0.0), *(Conversation(translate(source)) for _ in range(4))):
+            yield from markers.split(render(conversation))
+        if index % 2 == 0:
             yield "\n".join(draw_value(source, kind).text for kind in ("chinese", "japanese", "accented") * 3)
     for activity in load_lexicon().activities:
         for forms in activity.forms.values():
-            yield from itertools.repeat(f" {forms[0]}", count // 50)
+            yield from itertools.repeat(f" {forms[0]}", count // 20)
 
 
 def build_tokenizer(seed: int = 0, conversations: int = 20_000) -> Tokenizer:

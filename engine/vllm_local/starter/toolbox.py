@@ -105,7 +105,7 @@ def _parse(heading: str, lines: Sequence[str]) -> Tool:
 
 def _argument(line: str) -> Argument:
     cells = [cell.strip() for cell in line[4:].split("|")]
-    return Argument(*(cells + [""])[:4], required=line.startswith("arg:"))
+    return Argument(*[*cells, ""][:4], required=line.startswith("arg:"))
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _slots(split: str) -> tuple[tuple[tuple[str, ...], str, str, tuple[str, ...]
 
 def _draw_slots(source: Source, count: int) -> list[_Slot]:
     drawn: list[_Slot] = []
-    for names, json_type, kind, descriptions, phrases in source.rng.sample(_slots(source.values), count):
+    for names, json_type, kind, descriptions, own_phrases in source.rng.sample(_slots(source.values), count):
         description = source.rng.choice(descriptions) if source.chance(0.75) else ""
-        name, required = source.rng.choice(names), source.chance(0.8)
+        name, required, phrases = source.rng.choice(names), source.chance(0.8), own_phrases
         if source.frames == "train" and not kind.startswith("bool") and source.chance(0.45):
             if source.chance(0.55):
                 name, description = _any_noun(source), ""

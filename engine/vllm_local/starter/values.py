@@ -13,10 +13,23 @@ from typing import Any
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
 
-_STATES = "CA NY TX WA FL MA IL OH GA CO OR NV AZ UT MN ON BC QC".split()
-_DOMAINS = "com org net io de it fr es co eu".split()
-_WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = "January February March April May June July August September October November December".split()
+_STATES = ("CA", "NY", "TX", "WA", "FL", "MA", "IL", "OH", "GA", "CO", "OR", "NV", "AZ", "UT", "MN", "ON", "BC", "QC")
+_DOMAINS = ("com", "org", "net", "io", "de", "it", "fr", "es", "co", "eu")
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _ACCENTS = "áàâäãåçčéèêëíìîïñóòôöõøúùûüýžşğłœæß"
 
 
