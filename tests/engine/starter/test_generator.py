@@ -1,77 +1,172 @@
-import ast
-import importlib.util
 import json
-from itertools import islice
-from pathlib import Path
 from random import Random
 
 import pytest
 
-from vllm_local.starter.evaluate import SKILLS, draw_samples
+from tests.engine.starter.held_out import held_out_files, held_out_leaks, plain, read_held_out, template_of
+from tests.engine.starter.leakage import standard_test_leaks
+from tests.engine.starter.standard_tests import read_standard_tests
+from vllm_local.starter.evaluation.sample import sample_of
+from vllm_local.starter.evaluation.skills import SKILLS, draw_samples
 from vllm_local.starter.generator import draw_conversation
+from vllm_local.starter.skills.conversation import Conversation
+from vllm_local.starter.skills.messages import assistant, exchange, user
+from vllm_local.starter.tokenizer import render
 
 CONVERSATIONS = 12_000
+ROOMS = (256, 512, 1024, 2304)
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())
+def tool(name, **types):
+    properties = {key: {"type": kind} for key, kind in types.items()}
+    return {"function": {"name": name, "description": "", "parameters": {"properties": properties}}}
+
+
+def call(name, **arguments):
+    return {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
 
 
 @pytest.fixture(scope="module")
 def conversations():
     rng = Random(2024)
-    return [draw_conversation(rng, room=1024 if index % 40 == 0 else 256) for index in range(CONVERSATIONS)]
+    return [draw_conversation(rng, room=ROOMS[index % len(ROOMS)]) for index in range(CONVERSATIONS)]
 
 
 @pytest.fixture(scope="module")
-def text(conversations):
-    return "\n".join(_plain(message["content"]) for messages in conversations for message in messages)
+def standard_tests():
+    return read_standard_tests() or pytest.skip("langchain-tests is not installed")
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return read_held_out()
 
 
 def test_same_seed_same_conversations():
-    first, second = ([draw_conversation(Random(f"7/{i}")) for i in range(200)] for _ in range(2))
+    first, second = ([draw_conversation(Random(f"7/{i}"), room=512) for i in range(200)] for _ in range(2))
     assert first == second
 
 
-def test_every_conversation_ends_with_a_non_empty_answer(conversations):
-    assert all(messages[-1]["role"] == "assistant" and messages[-1]["content"].strip() for messages in conversations)
+def test_every_conversation_ends_with_an_answer(conversations):
+    last = [conversation.messages[-1] for conversation in conversations]
+    assert {message["role"] for message in last} == {"assistant"}
+    assert all(message["content"].strip() or message.get("tool_calls") for message in last)
+
+
+def test_called_tools_are_offered(conversations):
+    for conversation in conversations:
+        offered = {one["function"]["name"] for one in conversation.tools}
+        for message in conversation.messages:
+            assert {one["function"]["name"] for one in message.get("tool_calls") or ()} <= offered
 
 
 def test_all_content_can_be_encoded(conversations):
-    json.dumps(conversations, ensure_ascii=False).encode()
+    text = json.dumps([[one.messages, one.tools] for one in conversations], ensure_ascii=False)
+    text.encode()
 
 
-def _standard_test_prompts():
-    """Every string of five words or more in LangChain's standard tests for chat models, docstrings aside."""
-    spec = importlib.util.find_spec("langchain_tests")
-    if spec is None or spec.origin is None:
-        return []
-    prompts = set()
-    for path in Path(spec.origin).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in docstrings]
-        strings = [node.value for node in constants if isinstance(node.value, str)]
-        prompts |= {_plain(string) for string in strings if len(string.split()) >= 5}
-    return sorted(prompts)
+def test_the_standard_tests_are_read(standard_tests):
+    assert "Tell me a joke about cats." in standard_tests.prompts
+    assert {"magic_function", "my_adder_tool", "get_weather", "color_picker", "random_image", "Joke"} <= (
+        standard_tests.names
+    )
+    assert {
+        frozenset({("a", "integer"), ("b", "integer")}),
+        frozenset({("setup", "string"), ("punchline", "string")}),
+        frozenset({("fav_color", "string")}),
+    } <= standard_tests.schemas
 
 
-def test_no_prompt_of_the_standard_tests_is_in_the_training_data(text):
-    prompts = _standard_test_prompts()
-    if not prompts:
-        pytest.skip("langchain-tests is not installed")
-    assert "tell me a joke about cats." in prompts
-    assert [prompt for prompt in prompts if prompt in text] == []
+def test_nothing_of_the_standard_tests_is_in_the_training_data(conversations, standard_tests):
+    assert standard_test_leaks(conversations, standard_tests) == set()
+
+
+@pytest.mark.parametrize(
+    ("conversation", "leak"),
+    [
+        (Conversation(exchange("Well: TELL ME a  joke\nabout cats. Now!", "No.")), "Tell me a joke about cats."),
+        (Conversation([user("Hi"), call("get_weather", city="Vark")]), "get_weather"),
+        (Conversation([user("Use my_adder_tool."), assistant("No.")]), "my_adder_tool"),
+        (Conversation([user("Hi"), assistant("No.")], tools=(tool("joke", topic="string"),)), "Joke"),
+        (
+            Conversation([user("Hi"), assistant("No.")], tools=(tool("f", a="integer", b="integer"),)),
+            "[('a', 'integer'), ('b', 'integer')]",
+        ),
+        (Conversation([user("Hi"), call("f", location="Vark")]), "[('location', 'string')]"),
+        (
+            Conversation(exchange('Fill {"properties": {"location": {"type": "string"}}}', "No.")),
+            "[('location', 'string')]",
+        ),
+        (
+            Conversation(exchange('Fill {"setup": string, "punchline": string}', "No.")),
+            "[('punchline', 'string'), ('setup', 'string')]",
+        ),
+        (
+            Conversation([user("Hi"), {**assistant("No."), "reasoning_content": "Tell me a joke about cats."}]),
+            "Tell me a joke about cats.",
+        ),
+        (
+            Conversation([user("Hi"), call("f", text="apply a magic function to an input.")]),
+            "Apply a magic function to an input.",
+        ),
+    ],
+)
+def test_a_planted_piece_of_the_standard_tests_is_found(conversation, leak, standard_tests):
+    assert standard_test_leaks([conversation], standard_tests) == {leak}
+
+
+def test_nothing_held_out_is_in_the_training_data(conversations, held_out):
+    assert held_out_leaks(conversations, held_out) == set()
+
+
+def test_every_held_out_list_is_searched_for(held_out):
+    assert len(held_out.words) >= 300
+    assert len(held_out.names) >= 50
+    assert len(held_out.keys) >= 50
+    assert len(held_out.templates) >= 400
+    assert {"tools", "recall", "extraction", "thinking", "instructions"} <= set(held_out_files())
+
+
+@pytest.mark.parametrize(
+    ("text", "leak"),
+    [
+        ("I met Penelope today.", "Penelope"),
+        ("My bike is dark red.", "dark red"),
+        ("这是绿豆糕。", "绿豆糕"),
+        ("Well, can you tell me my favourite colour", "ask: Can you tell me my favourite colour?"),
+        ("make a note that my cat's name is Bo.", "Make a note that my {x} is {v}."),
+        ("Please work out 3 + 4.", "Please work out {e}."),
+        ('Use {"mileage": 3}.', "mileage"),
+    ],
+)
+def test_a_planted_held_out_line_is_found(text, leak, held_out):
+    assert leak in held_out_leaks([Conversation(exchange(text, "No."))], held_out)
+
+
+def test_planted_held_out_tools_are_found(held_out):
+    offered = Conversation(
+        [user("Hi"), call("rent_bicycle", mileage=3)], tools=(tool("engraveRing", reply_to="string"),)
+    )
+    assert {"rent_bicycle", "rent", "mileage", "reply_to"} <= held_out_leaks([offered], held_out)
+    described = tool("f")
+    described["function"]["description"] = "Rent a bicycle. Spelling matters for every argument."
+    assert "Spelling matters for every argument." in held_out_leaks([Conversation((), (described,))], held_out)
+
+
+def test_a_template_is_searched_for_in_one_sentence():
+    template = template_of("tell: Hello! {value} is my name.")
+    assert template.pattern.search(plain("Well. HELLO!  Bo is\nmy name")) is None
+    assert template.pattern.search(plain("Well. HELLO!  Bo Li is my name"))
+    assert not template.pattern.search(plain("Hello. I am Bo. What is my name?"))
 
 
 def test_no_evaluation_sample_is_a_training_sample(conversations):
-    seen = {json.dumps(messages[: index + 1]) for messages in conversations for index in range(len(messages))}
+    seen = {
+        render(Conversation(one.messages[:index], one.tools, one.thinking), add_generation_prompt=True)
+        for one in conversations
+        for index, message in enumerate(one.messages)
+        if message["role"] == "assistant"
+    }
+    assert sample_of(conversations[0]).prompt in seen
     samples = [sample for skill in SKILLS for sample in draw_samples(skill, 100, seed=0)]
-    repeated = [sample.prompt for sample in samples if json.dumps(sample.prompt) in seen]
-    assert repeated == []
-
-
-def test_evaluation_is_seeded():
-    for skill in islice(SKILLS, 3):
-        assert draw_samples(skill, 20, seed=1) == draw_samples(skill, 20, seed=1)
-        assert draw_samples(skill, 20, seed=1) != draw_samples(skill, 20, seed=2)
+    assert [sample.prompt for sample in samples if sample.prompt in seen] == []
