@@ -1,7 +1,8 @@
-"""Packing conversations into training rows."""
+"""Conversations as training batches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -12,81 +13,109 @@ from torch import Tensor
 from vllm_local.starter.generator import draw_conversation
 from vllm_local.starter.tokenizer import END, PAD, render, token_id
 
-_MIN_SPACE = 24
-Row = tuple[list[int], list[int], list[int]]
+_LONGEST = 2400
+_ANSWER, _OTHER, _WRITTEN = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a stretch of training is drawn from.
+
+    Attributes:
+        rooms: (tokens that a conversation may take, how often) pairs.
+        drills: Share of copy drills.
+    """
+
+    rooms: tuple[tuple[int, float], ...]
+    drills: float
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch; ``B`` rows of ``T`` tokens.
+    """One training batch: ``B`` conversations of about one length, padded on the right to ``T`` tokens.
 
     Attributes:
         tokens: [B, T] token ids.
-        mask: [B, 1, T, T] True where a token may attend: causal, and inside one conversation.
         targets: [B, T] the next token, or -100 where there is nothing to learn.
         answers: [B, T] True where the target belongs to an assistant's answer.
     """
 
     tokens: Tensor
-    mask: Tensor
     targets: Tensor
     answers: Tensor
 
 
+@dataclass(frozen=True)
+class _Sample:
+    tokens: list[int]
+    kinds: list[int]
+
+
 class Corpus:
-    """A seeded source of batches: a step's batch depends on the seed and the step alone.
+    """A seeded source of batches, which come in blocks.
+
+    A block depends on the seed, its number and the mixture alone. Its conversations are sorted by length, so that
+    a batch has little padding and attention needs no mask but the causal one.
 
     Args:
         tokenizer: The starter's tokenizer.
         seed: Seed of the data.
+        batch_tokens: Tokens in a batch, padding included, at most.
     """
 
-    def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._seed = seed
+        self._batch_tokens = batch_tokens
         self._pad = token_id(tokenizer, PAD)
         self._end = token_id(tokenizer, END)
         self._turn = tokenizer.encode("<|im_start|>assistant\n").ids
         self._thought = tokenizer.encode("<think>\n").ids
 
-    def batch(self, step: int, rows: int, length: int, drills: float) -> Batch:
-        """Return the batch of one step."""
-        rng = Random(f"{self._seed}/{step}")
-        packed = [self._row(rng, length, drills) for _ in range(rows)]
-        tokens, owners, answers = (torch.tensor(part) for part in zip(*packed, strict=True))
-        same = owners[:, :, None] == owners[:, None, :]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        targets = torch.full_like(tokens, -100)
-        inside = (owners[:, 1:] == owners[:, :-1]) & (tokens[:, 1:] != self._pad) & (answers[:, 1:] >= 0)
-        targets[:, :-1] = torch.where(inside, tokens[:, 1:], -100)
-        return Batch(tokens, (same & causal)[:, None], targets, torch.roll(answers, -1, 1) > 0)
+    def block(self, number: int, mixture: Mixture, batches: int = 40) -> list[Batch]:
+        """Return about so many batches in random order."""
+        rng = Random(f"{self._seed}/{number}")
+        samples, missing = [], batches * self._batch_tokens
+        while missing > 0:
+            samples.append(self._sample(rng, mixture))
+            missing -= len(samples[-1].tokens)
+        samples.sort(key=lambda sample: len(sample.tokens), reverse=True)
+        groups = []
+        while samples:
+            rows = max(1, self._batch_tokens // len(samples[0].tokens))
+            groups.append(samples[:rows])
+            samples = samples[rows:]
+        rng.shuffle(groups)
+        return [self._batch(group) for group in groups]
 
-    def _row(self, rng: Random, length: int, drills: float) -> Row:
-        tokens: list[int] = []
-        owners: list[int] = []
-        answers: list[int] = []
-        owner = 0
-        while len(tokens) < length:
-            ids = self._tokenizer.encode(render(draw_conversation(rng, drills, length))).ids
-            if len(tokens) + len(ids) > length and tokens and length - len(tokens) < _MIN_SPACE:
-                ids = [self._pad] * (length - len(tokens))
-            tokens += ids
-            owners += [owner] * len(ids)
-            answers += self._answer_mask(ids)
-            owner += 1
-        return tokens[:length], owners[:length], answers[:length]
+    def _sample(self, rng: Random, mixture: Mixture) -> _Sample:
+        rooms, weights = zip(*mixture.rooms, strict=True)
+        conversation = draw_conversation(rng, mixture.drills, rng.choices(rooms, weights)[0])
+        ids = self._tokenizer.encode(render(conversation)).ids[:_LONGEST]
+        return _Sample(ids, self._kinds(ids))
 
-    def _answer_mask(self, ids: list[int]) -> list[int]:
-        """Return 1 for an answer's tokens, 0 for others, and -1 for the "<think>" that the template writes."""
-        mask, inside = [0] * len(ids), False
+    def _batch(self, samples: Sequence[_Sample]) -> Batch:
+        length = -(-max(len(sample.tokens) for sample in samples) // 8) * 8
+        tokens = torch.full((len(samples), length), self._pad)
+        kinds = torch.full((len(samples), length + 1), _WRITTEN)
+        for row, sample in enumerate(samples):
+            tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+            kinds[row, : len(sample.tokens)] = torch.tensor(sample.kinds)
+        following = torch.nn.functional.pad(tokens, (0, 1), value=self._pad)[:, 1:]
+        targets = torch.where(kinds[:, 1:] == _WRITTEN, -100, following)
+        return Batch(tokens, targets, kinds[:, 1:] == _ANSWER)
+
+    def _kinds(self, ids: list[int]) -> list[int]:
+        """Say for each token whether it is an answer's, another, or a "<think>" that the template writes."""
+        kinds, inside = [_OTHER] * len(ids), False
         for index, token in enumerate(ids):
-            if mask[index] == 0:
-                mask[index] = int(inside)
+            if inside and kinds[index] == _OTHER:
+                kinds[index] = _ANSWER
             if token == self._end:
                 inside = False
-            elif ids[index + 1 - len(self._turn) : index + 1] == self._turn:
+            elif ids[max(0, index + 1 - len(self._turn)) : index + 1] == self._turn:
                 inside = True
                 after = slice(index + 1, index + 1 + len(self._thought))
                 if ids[after] == self._thought:
-                    mask[after] = [-1] * len(self._thought)
-        return mask
+                    kinds[after] = [_WRITTEN] * len(self._thought)
+        return kinds

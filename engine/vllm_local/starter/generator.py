@@ -8,7 +8,7 @@ from random import Random
 from vllm_local.starter.skills import recall, tool_calls
 from vllm_local.starter.skills.choices import choose
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.copying import drill
+from vllm_local.starter.skills.copying import drills as copy_drills
 from vllm_local.starter.skills.extraction import extraction
 from vllm_local.starter.skills.instructions import instructions
 from vllm_local.starter.skills.messages import Message, system
@@ -33,7 +33,7 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.6, recall.introduction),
     (0.6, recall.two_in_a_row),
     (0.6, recall.one_message),
-    (0.8, recall.not_told),
+    (1.2, recall.not_told),
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
@@ -82,7 +82,7 @@ def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> Con
 def converse(source: Source, drills: float = 0.05) -> Conversation:
     """Return one conversation of any skill from this source."""
     if source.chance(drills):
-        return Conversation(drill(source))
+        return Conversation(copy_drills(source))
     if source.room > _LONG_FROM and source.chance(_LONG_SHARE):
         return Conversation(recall.long_recall(source)) if source.chance(0.4) else tool_calls.long_agent(source)
     if source.chance(tool_share(source.room)):

@@ -59,8 +59,8 @@ def render(conversation: Conversation, add_generation_prompt: bool = False) -> s
     from transformers.utils.chat_template_utils import render_jinja_template
 
     rendered: Any = render_jinja_template(
-        [conversation.messages],
-        tools=list(conversation.tools) or None,
+        [list(conversation.messages)],
+        tools=[dict(tool) for tool in conversation.tools] or None,
         chat_template=chat_template(),
         add_generation_prompt=add_generation_prompt,
         enable_thinking=conversation.thinking,

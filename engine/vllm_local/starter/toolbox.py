@@ -105,7 +105,8 @@ def _parse(heading: str, lines: Sequence[str]) -> Tool:
 
 def _argument(line: str) -> Argument:
     cells = [cell.strip() for cell in line[4:].split("|")]
-    return Argument(*[*cells, ""][:4], required=line.startswith("arg:"))
+    name, json_type, kind, *description = cells
+    return Argument(name, json_type, kind, " ".join(description), line.startswith("arg:"))
 
 
 @dataclass(frozen=True)

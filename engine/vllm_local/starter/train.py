@@ -1,7 +1,8 @@
-"""Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 25``.
+"""Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
-The recipe: copy drills first, the loss on every token at first and mostly on the answers later, Muon on the
-matrices and AdamW on the rest, cosine decay. A run is seeded, and continues from its last checkpoint.
+The recipe: copy drills first, the loss on every token at first and mostly on the answers later, longer
+conversations as training goes on, Muon on the matrices and AdamW on the rest, cosine decay. A run is seeded, and
+continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -13,32 +14,31 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vllm_local.starter.corpus import Batch, Corpus
+from vllm_local.starter.corpus import Batch, Corpus, Mixture
 from vllm_local.starter.tokenizer import END, MAX_LENGTH, PAD, build_tokenizer, save_tokenizer, token_id
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 _logger = logging.getLogger(__name__)
-_SHAPES = ((256, 24), (512, 12), (1024, 6), (2304, 3))  # row length, rows
-_STAGES = (  # until this share of the run: how often each shape
-    (0.15, (70, 30, 0, 0)),
-    (0.45, (35, 40, 25, 0)),
-    (0.75, (30, 35, 29, 6)),
-    (1.01, (25, 32, 30, 13)),
+_BATCH_TOKENS = 8192
+# Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
+_STAGES = (
+    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 1.0),
+    (0.35, Mixture(((256, 62), (512, 26), (1024, 12)), drills=0.2), 0.3),
+    (0.7, Mixture(((256, 60), (512, 25), (1024, 13), (2304, 2)), drills=0.08), 0.15),
+    (1.01, Mixture(((256, 59), (512, 25), (1024, 12), (2304, 4)), drills=0.05), 0.1),
 )
 _CHECKPOINT = "checkpoint.pt"
 
@@ -52,7 +52,6 @@ class Plan:
         minutes: Wall-clock limit, or None.
         tokens: Token limit, or None; with it a run is reproducible.
         seed: Seed of the weights and of the data.
-        compiled: Whether torch compiles the model (a quarter faster; needs a C++ compiler).
         save_every: Minutes between checkpoints.
     """
 
@@ -60,14 +59,14 @@ class Plan:
     minutes: float | None
     tokens: int | None
     seed: int = 0
-    compiled: bool = False
     save_every: float = 4.0
 
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with the checkpoint."""
+    """Where a run stands; saved with the checkpoint, which is written between blocks of batches."""
 
+    block: int = 0
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -137,17 +136,14 @@ def _rate(share: float) -> float:
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _loss(model: Callable[..., Any], batch: Batch, other_weight: float) -> tuple[torch.Tensor, float]:
-    """Return the weighted loss, and the loss on the answers alone."""
+def _loss(model: LlamaForCausalLM, batch: Batch, others: Tensor) -> tuple[Tensor, float]:
+    """Return the mean loss over the answers and the chosen other tokens, and the mean over the answers alone."""
+    counted = (batch.targets != -100) & (batch.answers | others)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(batch.tokens, attention_mask=batch.mask, use_cache=False).logits
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1), batch.targets.flatten(), reduction="none", ignore_index=-100
-    ).view_as(batch.targets)
-    counted = batch.targets != -100
-    weights = torch.where(batch.answers, 1.0, other_weight) * counted
-    answers = losses.detach()[batch.answers & counted].mean()
-    return (losses * weights).sum() / weights.sum(), float(answers)
+        hidden = model.model(batch.tokens, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[counted])
+    losses = F.cross_entropy(logits.float(), batch.targets[counted], reduction="none")
+    return losses.mean(), float(losses.detach()[batch.answers[counted]].mean())
 
 
 def save_model(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
@@ -194,9 +190,8 @@ class Trainer:
         plan.output.mkdir(parents=True, exist_ok=True)
         self._plan = plan
         self._tokenizer = self._load_tokenizer()
-        self._corpus = Corpus(self._tokenizer, plan.seed)
+        self._corpus = Corpus(self._tokenizer, plan.seed, _BATCH_TOKENS)
         self._model = build_model(self._tokenizer, plan.seed)
-        self._forward = torch.compile(self._model, dynamic=False) if plan.compiled else self._model
         self._optimizers = Optimizers(self._model)
         self._progress = Progress()
         self._resume()
@@ -242,30 +237,37 @@ class Trainer:
         columns = (BarColumn(), TextColumn("{task.percentage:.0f} %  {task.description}"), TimeRemainingColumn())
         with ProgressBar(*columns, refresh_per_second=0.5) as bar:
             task = bar.add_task("", total=1.0)
-            while (share := progress.share(plan)) < 1:
-                loss = self._step(share)
-                progress.seconds = time.monotonic() - started
-                progress.losses.append((progress.tokens, loss))
-                text = f"{progress.tokens / 1e6:.2f} M tokens, loss on answers {loss:.3f}"
-                bar.update(task, completed=progress.share(plan), description=text)
+            while progress.share(plan) < 1:
+                self._block(started, bar, task)
                 if time.monotonic() - saved > 60 * plan.save_every:
                     self._save()
                     saved = time.monotonic()
         self._save()
         self._report()
 
-    def _step(self, share: float) -> float:
-        weights = next(weights for until, weights in _STAGES if share < until)
-        step = self._progress.step
-        length, rows = Random(f"shape {self._plan.seed}/{step}").choices(_SHAPES, weights)[0]
-        drills = 0.5 if share < 0.12 else 0.2 if share < 0.35 else 0.06
-        batch = self._corpus.batch(step, rows, length, drills)
-        loss, answers = _loss(self._forward, batch, 1.0 if share < 0.15 else 0.3 if share < 0.5 else 0.15)
+    def _block(self, started: float, bar: ProgressBar, task: TaskID) -> None:
+        """Train on one block, or on its start if the run ends there."""
+        progress, plan = self._progress, self._plan
+        _, mixture, other_share = next(stage for stage in _STAGES if progress.share(plan) < stage[0])
+        for batch in self._corpus.block(progress.block, mixture):
+            if (share := progress.share(plan)) >= 1:
+                return
+            loss = self._step(batch, share, other_share)
+            progress.step += 1
+            progress.tokens += int((batch.targets != -100).sum())
+            progress.seconds = time.monotonic() - started
+            progress.losses.append((progress.tokens, loss))
+            text = f"{progress.tokens / 1e6:.2f} M tokens, loss on answers {loss:.3f}"
+            bar.update(task, completed=progress.share(plan), description=text)
+        progress.block += 1
+
+    def _step(self, batch: Batch, share: float, other_share: float) -> float:
+        chosen = torch.Generator().manual_seed(self._plan.seed + self._progress.step)
+        others = torch.rand(batch.tokens.shape, generator=chosen) < other_share
+        loss, answers = _loss(self._model, batch, others)
         loss.backward()
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizers.step(_rate(share))
-        self._progress.step += 1
-        self._progress.tokens += batch.tokens.numel()
         return answers
 
     def _report(self) -> None:
@@ -289,12 +291,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, help="token limit; makes a run reproducible")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="let torch compile the model")
     arguments = parser.parse_args()
     if (arguments.minutes is None) == (arguments.tokens is None):
         parser.error("give either --minutes or --tokens")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plan = Plan(arguments.output, arguments.minutes, arguments.tokens, arguments.seed, arguments.compile)
+    plan = Plan(arguments.output, arguments.minutes, arguments.tokens, arguments.seed)
     Trainer(plan).run()
 
 

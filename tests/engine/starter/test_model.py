@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from vllm_local.starter import STARTER_MODEL_NAME, starter_path
+from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.tokenizer import build_tokenizer, chat_template, render
 
 MEGABYTE = 2**20
@@ -77,7 +78,7 @@ def test_template():
         {"role": "tool", "content": "one"},
         {"role": "tool", "content": [{"type": "text", "text": "two"}]},
     ]
-    assert render(messages, add_generation_prompt=True) == (
+    assert render(Conversation(messages), add_generation_prompt=True) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user name=Anna\nHi<|im_end|>\n"
         '<|im_start|>assistant\n<tool_call>\n{"name": "f", "arguments": {"a": "é"}}\n</tool_call><|im_end|>\n'
