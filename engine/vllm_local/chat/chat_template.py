@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from vllm_local.chat.messages import Message, as_parts, as_text
 from vllm_local.errors import ChatTemplateError, InvalidConfigError, InvalidRequestError
@@ -24,6 +24,9 @@ FALLBACK_TEMPLATE = (
 They continue it beyond their own turn, so `stop=["\\n\\nUser:"]` is good company.
 """
 
+ContentFormat: TypeAlias = Literal["auto", "string", "openai"]
+"""How a message's content is shown to a template; vLLM's names."""
+
 _RESERVED_NAMES = ("conversations", "chat_template", "tokenize", "return_assistant_tokens_mask")
 _PROBE = "b2f0c1"
 
@@ -31,13 +34,16 @@ _PROBE = "b2f0c1"
 class ChatTemplate:
     """A compiled template and what it understands."""
 
-    def __init__(self, text: str, special_tokens: Mapping[str, str]) -> None:
+    def __init__(self, text: str, special_tokens: Mapping[str, str], content_format: ContentFormat = "auto") -> None:
         """Takes a template; it is compiled when it is first rendered.
 
         Args:
             text: Jinja, as transformers' `apply_chat_template` understands it.
             special_tokens: What the template knows as `bos_token` and the like.
+            content_format: Whether contents are shown to it as texts ("string") or as lists of parts ("openai"); "auto"
+                finds out what it takes.
         """
+        self._content_format = content_format
         self.text = text
         self._special_tokens = special_tokens
 
@@ -87,11 +93,15 @@ class ChatTemplate:
     @functools.cached_property
     def takes_text(self) -> bool:
         """Whether it shows a content that is a text. If it shows nothing of either kind, it is taken to."""
+        if self._content_format != "auto":
+            return self._content_format == "string"
         return self._try(_PROBE) is not None or not self.takes_parts
 
     @functools.cached_property
     def takes_parts(self) -> bool:
         """Whether it shows a content that is a list of text parts, as it does the text itself."""
+        if self._content_format != "auto":
+            return self._content_format == "openai"
         shown = self._try([{"type": "text", "text": _PROBE}])
         return shown is not None and "'type'" not in shown and '"type"' not in shown
 

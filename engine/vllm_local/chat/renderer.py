@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vllm_local.chat.chat_template import FALLBACK_TEMPLATE, ChatTemplate, load_chat_template
+from vllm_local.chat.chat_template import FALLBACK_TEMPLATE, ChatTemplate, ContentFormat, load_chat_template
 from vllm_local.chat.conversation import conversation_variants
 from vllm_local.chat.messages import Message, normalize_messages
 from vllm_local.errors import ChatTemplateError, InvalidRequestError, UnsupportedInputError
@@ -27,17 +27,23 @@ class ChatRenderer:
         is_fallback: Whether the model has no template of its own.
     """
 
-    def __init__(self, tokenizer: Tokenizer, chat_template: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, chat_template: str | None = None, *, content_format: ContentFormat = "auto"
+    ) -> None:
         """Takes the templates.
 
         Args:
             tokenizer: The model's, with the templates that its files hold.
             chat_template: The text of one that replaces them all.
+            content_format: Whether contents are shown to them as texts or as lists of parts; found out by default.
         """
         self._tokenizer = tokenizer
+        self._text = chat_template
+        self._content_format: ContentFormat = content_format
         texts = tokenizer.chat_templates if chat_template is None else {DEFAULT_TEMPLATE_NAME: chat_template}
         self.is_fallback = not texts
-        self._templates = {name: ChatTemplate(text, tokenizer.special_tokens) for name, text in texts.items()}
+        special_tokens = tokenizer.special_tokens
+        self._templates = {name: ChatTemplate(text, special_tokens, content_format) for name, text in texts.items()}
         if self.is_fallback:
             self._templates = {DEFAULT_TEMPLATE_NAME: self._make_fallback()}
 
@@ -104,20 +110,23 @@ class ChatRenderer:
         # The template has written out every special token already.
         return self._tokenizer.encode(text, add_special_tokens=False)
 
-    def with_template(self, chat_template: str | None) -> ChatRenderer:
+    def with_template(self, chat_template: str | None, *, content_format: ContentFormat | None = None) -> ChatRenderer:
         """Returns a renderer with another template, or this one if none is given.
 
         Args:
             chat_template: A template's text, the path of one, or the name of one that the model has.
+            content_format: How contents are shown to it; as here by default.
 
         Raises:
             InvalidConfigError: It is none of these.
         """
+        content_format = content_format or self._content_format
         if chat_template is None:
-            return self
+            unchanged = content_format == self._content_format
+            return self if unchanged else ChatRenderer(self._tokenizer, self._text, content_format=content_format)
         named = self._templates.get(chat_template)
         text = named.text if named is not None else load_chat_template(chat_template)
-        return ChatRenderer(self._tokenizer, text)
+        return ChatRenderer(self._tokenizer, text, content_format=content_format)
 
     def _choose(self, tools: Sequence[Mapping[str, Any]] | None) -> ChatTemplate:
         """Chooses as transformers' `get_chat_template` does."""

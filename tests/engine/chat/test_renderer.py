@@ -95,6 +95,22 @@ def test_another_template(chatml, tmp_path):
         chatml.with_template("absent.jinja")
 
 
+PARTS_OR_TEXT = "{% for m in messages %}{{ 'text' if m.content is string else 'parts' }}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("content_format", "shown"),
+    [("auto", "textHi"), ("string", "textHi"), ("openai", "parts[{'type': 'text', 'text': 'Hi'}]")],
+)
+@pytest.mark.parametrize("content", ["Hi", [{"type": "text", "text": "Hi"}]])
+def test_contents_are_shown_as_asked(make_tokenizer, content_format, shown, content):
+    for renderer in (ChatRenderer(make_tokenizer(None)), ChatRenderer(make_tokenizer(None), PARTS_OR_TEXT)):
+        named = renderer.with_template(PARTS_OR_TEXT, content_format=content_format)
+        assert named.render([{"role": "user", "content": content}]) == shown
+    kept = ChatRenderer(make_tokenizer(None), PARTS_OR_TEXT).with_template(None, content_format=content_format)
+    assert kept.render([{"role": "user", "content": content}]) == shown
+
+
 def test_the_engine_s_template_replaces_the_model_s(make_tokenizer):
     assert ChatRenderer(make_tokenizer(templates.CHATML), "own {{ 1 }}").render([HI]) == "own 1"
 
