@@ -167,7 +167,7 @@ class AsyncLLM:
     ) -> AsyncIterator[RequestOutput]:
         """Yields a request's outputs; leaving the loop or cancelling the task aborts it. Arguments as for `submit`."""
         submit = functools.partial(self.submit, request_id=request_id, priority=priority, cache_salt=cache_salt)
-        async with await self._off_loop(submit, prompt, sampling_params) as stream:
+        async with await self.off_loop(submit, prompt, sampling_params) as stream:
             async for output in stream:
                 yield output
 
@@ -186,7 +186,21 @@ class AsyncLLM:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> list[int]:
         """Does the same in another thread, so that the event loop goes on."""
-        return await self._off_loop(self.render, messages, tools, **kwargs)
+        return await self.off_loop(self.render, messages, tools, **kwargs)
+
+    async def off_loop(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls a function in one of the input threads, so that the event loop goes on: `submit`, rendering, …
+
+        Raises:
+            EngineError: The engine has ended.
+        """
+        self.check_process()
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, functools.partial(function, *args, **kwargs))
+        except RuntimeError:
+            self.check_health()  # the executor refuses work once the engine was closed
+            raise
 
     def stats(self) -> EngineStats:
         """Returns what the engine has done and is doing."""
@@ -282,16 +296,6 @@ class AsyncLLM:
         self._thread.stop(silently=silently)
         self._thread.join()
         self._executor.shutdown(wait=False)
-
-    async def _off_loop(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls a function in an input thread."""
-        self.check_process()
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._executor, functools.partial(function, *args, **kwargs))
-        except RuntimeError:
-            self.check_health()  # the executor refuses work once the engine was closed
-            raise
 
 
 def _stop(thread: EngineThread, process_id: int) -> None:

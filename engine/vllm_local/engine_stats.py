@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class EngineStats:
         kv_cache_usage: Share of the KV blocks that requests hold, in [0, 1].
         num_untouched_blocks: KV blocks that no request has ever held.
         num_requests_aborted: Requests that their callers gave up.
+        num_steps_by_tokens: How many steps computed so and so many tokens.
     """
 
     num_running: int = 0
@@ -47,3 +49,4 @@ class EngineStats:
     kv_cache_usage: float = 0.0
     num_untouched_blocks: int = 0
     num_requests_aborted: int = 0
+    num_steps_by_tokens: Mapping[int, int] = field(default_factory=dict)

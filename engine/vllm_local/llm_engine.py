@@ -73,4 +73,5 @@ class LLMEngine:
             kv_cache_usage=scheduler.kv_cache_usage,
             num_untouched_blocks=scheduler.num_untouched_blocks,
             num_requests_aborted=counters.requests_aborted,
+            num_steps_by_tokens=dict(scheduler.num_steps_by_tokens),  # copied at one stroke: the engine thread goes on
         )

@@ -24,6 +24,7 @@ class ChoiceDelta:
         finish_reason: Set on an answer's last delta.
         stop_reason: What ended it, if a stop string or stop token did.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
+        first_scheduled_time: When its first step began, in seconds of `time.monotonic()`.
     """
 
     index: int
@@ -34,6 +35,7 @@ class ChoiceDelta:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
     num_cached_tokens: int = 0
+    first_scheduled_time: float | None = None
 
 
 @dataclass(slots=True)
@@ -141,6 +143,7 @@ class OutputCollector:
         self._choices = [_Choice(index) for index in range(len(choice_ids))]
         self._num_unfinished = len(choice_ids)
         self._num_cached_tokens = 0
+        self._first_scheduled_time: float | None = None
         self._error: BaseException | None = None
         self._is_exhausted = False
         # Entered by itself: Ctrl-C inside `Condition.__enter__`, which is Python, would leave it locked for ever.
@@ -161,6 +164,7 @@ class OutputCollector:
             self._choices[delta.index].add(delta)
             if delta.index == 0:  # the others find what it has computed for them
                 self._num_cached_tokens = delta.num_cached_tokens
+                self._first_scheduled_time = delta.first_scheduled_time
             self._num_unfinished -= delta.finish_reason is not None
             if self._num_unfinished == 0:
                 self._end()
@@ -226,6 +230,7 @@ class OutputCollector:
             finished=finished,
             num_cached_tokens=self._num_cached_tokens,
             num_generated_tokens=self.num_generated_tokens,
+            first_scheduled_time=self._first_scheduled_time,
         )
 
     def _is_readable(self) -> bool:

@@ -136,6 +136,7 @@ class OutputProcessor:
                 finish_reason=None if output.finish_reason is None else output.finish_reason.value,
                 stop_reason=output.stop_reason,
                 num_cached_tokens=output.num_cached_tokens,
+                first_scheduled_time=output.first_scheduled_time,
             )
             if output.new_logprobs is not None:
                 delta.logprobs = [self._decode_logprobs(item) for item in output.new_logprobs]

@@ -54,6 +54,7 @@ class EngineCoreOutput:
         finish_reason: Set on a request's last output, None before.
         stop_reason: The stop token id or stop string that ended it; None for the model's own end token.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
+        first_scheduled_time: When its first step began, in seconds of `time.monotonic()`.
         error: What went wrong, where the finish reason is "error" and the runner said so.
     """
 
@@ -63,6 +64,7 @@ class EngineCoreOutput:
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     num_cached_tokens: int = 0
+    first_scheduled_time: float | None = None
     error: str | None = None
 
 
@@ -106,6 +108,7 @@ class RequestOutput:
         finished: Whether all n answers have ended.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
         num_generated_tokens: Tokens generated so far over all n answers, whatever `outputs` carries.
+        first_scheduled_time: When its first step began, in seconds of `time.monotonic()`.
     """
 
     request_id: str
@@ -115,3 +118,4 @@ class RequestOutput:
     finished: bool = False
     num_cached_tokens: int = 0
     num_generated_tokens: int = 0
+    first_scheduled_time: float | None = None

@@ -58,6 +58,7 @@ class Request:
         output_token_ids: Tokens sampled so far.
         num_computed_tokens: Tokens whose K and V are in the cache.
         num_cached_tokens: Prompt tokens found in the prefix cache at first scheduling; -1 before that.
+        first_scheduled_time: Seconds, `time.monotonic()`, of that moment; None before it.
         num_preemptions: How often its blocks were taken.
         status: Where it stands.
         finish_reason: Why it ended, or None while it runs.
@@ -76,6 +77,7 @@ class Request:
     output_token_ids: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
     num_cached_tokens: int = -1
+    first_scheduled_time: float | None = None
     num_preemptions: int = 0
     status: RequestStatus = RequestStatus.WAITING
     finish_reason: FinishReason | None = None

@@ -1,4 +1,5 @@
 import random
+import time
 
 import pytest
 
@@ -184,3 +185,12 @@ def check_answer(answer, params):
             assert answer.text == whole
         case other:
             pytest.fail(f"finish reason {other}")
+
+
+def test_steps_are_counted_by_their_tokens_and_requests_know_when_they_began():
+    before = time.monotonic()
+    rig = Rig()
+    collector = rig.add([1] * 100, max_tokens=3)
+    rig.run()
+    assert rig.engine.stats().num_steps_by_tokens == {64: 1, 36: 1, 1: 2}  # the prompt in two chunks, two tokens more
+    assert before <= collector.take().first_scheduled_time <= time.monotonic()

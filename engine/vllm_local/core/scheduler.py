@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable
 
 from vllm_local.config import KVCacheConfig
@@ -37,6 +39,7 @@ class Scheduler:
         num_preemptions_total: How often a request lost its blocks.
         prefix_cache_queries: Prompt tokens looked up in the prefix cache, each once, at first scheduling.
         prefix_cache_hits: How many of them were found.
+        num_steps_by_tokens: How many steps computed so and so many tokens.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Scheduler:
         self.num_preemptions_total = 0
         self.prefix_cache_queries = 0
         self.prefix_cache_hits = 0
+        self.num_steps_by_tokens: Counter[int] = Counter()
         self._max_num_seqs = max_num_seqs
         self._max_num_batched_tokens = max_num_batched_tokens
         self._kv = KVCacheManager(kv_cache)
@@ -133,6 +137,7 @@ class Scheduler:
         budget = self._schedule_running(step)
         self._schedule_waiting(step, budget)
         self._runner.hand_over_drops(step)
+        self.num_steps_by_tokens[sum(step.num_scheduled_tokens.values())] += 1
         return step
 
     def update_from_output(self, scheduled: SchedulerOutput, result: ModelRunnerOutput) -> list[EngineCoreOutput]:
@@ -287,6 +292,7 @@ class Scheduler:
         request.num_computed_tokens = len(cached_block_ids) * self._kv.block_size
         if request.num_cached_tokens < 0:
             request.num_cached_tokens = request.num_computed_tokens
+            request.first_scheduled_time = time.monotonic()
             if request.prefix_keys is not None:
                 self.prefix_cache_queries += request.num_tokens
                 self.prefix_cache_hits += request.num_computed_tokens
@@ -338,6 +344,7 @@ def _make_output(request: Request, new_token_ids: list[int], error: str | None =
         finish_reason=request.finish_reason,
         stop_reason=request.stop_reason,
         num_cached_tokens=max(request.num_cached_tokens, 0),
+        first_scheduled_time=request.first_scheduled_time,
         error=error,
     )
 
