@@ -189,7 +189,7 @@ class AsyncLLM:
         return await self.off_loop(self.render, messages, tools, **kwargs)
 
     async def off_loop(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Calls a function in one of the input threads, so that the event loop goes on: `submit`, rendering, …
+        """Calls a function in one of the input threads, so that the event loop goes on; for `submit` and the like.
 
         Raises:
             EngineError: The engine has ended.
