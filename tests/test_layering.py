@@ -22,6 +22,8 @@ PACKAGES = {"vllm_local": ROOT / "engine" / "vllm_local", "langchain_vllm_local"
 # ► means: may import anything to its right.
 LAYERS = """
 langchain_vllm_local    ► vllm_local, async_llm, llm, chat
+cli                     ► server, vllm_local, async_llm, llm, engine_loading
+cli                     ► input_processor, tokenizer, worker, default_logging
 vllm_local              ► async_llm, llm
 server                  ► async_llm, chat
 llm                     ► async_llm, batch_progress
@@ -40,7 +42,7 @@ chat, structured_output ► tokenizer
 BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"]
 
 # Scripts that run on top of the engine; nothing imports them.
-SCRIPTS = ("engine/vllm_local/starter/evaluate.py",)
+SCRIPTS = ("engine/vllm_local/starter/evaluate.py", "engine/vllm_local/__main__.py")
 
 TORCH_FREE = ["langchain_vllm_local", "vllm_local", "chat", "core", *BOTTOM]
 
