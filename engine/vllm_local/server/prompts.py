@@ -1,0 +1,139 @@
+"""From a request to prompt tokens: chat templates, texts, token ids, truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_local.chat.renderer import ChatRenderer
+from vllm_local.errors import InvalidRequestError
+from vllm_local.server.context import ServerContext
+from vllm_local.server.protocol.base import DeliveryFields, TemplateFields
+from vllm_local.server.protocol.completions import CompletionRequest
+
+MAX_CACHE_SALT = 128
+_OWN_PARAMETERS = ("self", "messages", "tools", "add_generation_prompt", "continue_final_message")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt, ready for the engine.
+
+    Attributes:
+        token_ids: Its tokens.
+        text: Its text, where the request gave one.
+    """
+
+    token_ids: list[int]
+    text: str | None = None
+
+
+async def render_chat(
+    context: ServerContext, request: TemplateFields, tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[int]:
+    """Returns a conversation's prompt tokens.
+
+    Raises:
+        InvalidRequestError: The messages, or what the request says about the template, cannot be rendered.
+    """
+    renderer = _choose_renderer(context, request)
+    arguments = {
+        **_template_kwargs(context, request),
+        "add_generation_prompt": request.add_generation_prompt,
+        "continue_final_message": request.continue_final_message,
+    }
+    render = renderer.render if request.add_special_tokens else renderer.render_token_ids
+    rendered = await context.engine.off_loop(render, request.messages, tools, **arguments)
+    if isinstance(rendered, str):
+        return await context.engine.off_loop(context.engine.tokenizer.encode, rendered)
+    return rendered
+
+
+async def read_prompts(context: ServerContext, request: CompletionRequest) -> list[PromptTokens]:
+    """Returns the prompts of a completion request, of which there may be many.
+
+    Raises:
+        InvalidRequestError: There is none, or one is empty.
+    """
+    prompts = _split_prompts(request.prompt)
+    return [await _encode(context, prompt, request.add_special_tokens) for prompt in prompts]
+
+
+def truncate(token_ids: list[int], request: DeliveryFields, *, max_tokens: int | None, max_model_len: int) -> list[int]:
+    """Returns what is left of a prompt after the cut that the request asks for.
+
+    Args:
+        token_ids: The prompt.
+        request: Its `truncate_prompt_tokens` is the most that is left (-1: what leaves room for the answer), its
+            `truncation_side` is where tokens are dropped, on the left by default.
+        max_tokens: Length of the answer, where the request limits it.
+        max_model_len: Longest prompt and answer together.
+    """
+    limit = request.truncate_prompt_tokens
+    if limit is None:
+        return token_ids
+    if limit == -1:
+        limit = max(max_model_len - max(max_tokens or 1, 1), 1)
+    if limit < 1:
+        message = "truncate_prompt_tokens must be at least 1, or -1, got 0: nothing would be left of the prompt."
+        raise InvalidRequestError(message, parameter="truncate_prompt_tokens")
+    return token_ids[:limit] if request.truncation_side == "right" else token_ids[-limit:]
+
+
+def check_cache_salt(cache_salt: str | None) -> str | None:
+    """Returns a request's cache salt.
+
+    Raises:
+        InvalidRequestError: It is empty, too long, or has a character that vLLM refuses.
+    """
+    if cache_salt is None:
+        return None
+    if not 0 < len(cache_salt) <= MAX_CACHE_SALT or any(character in cache_salt for character in "@/\\\0"):
+        message = f"Parameter 'cache_salt' must be 1 to {MAX_CACHE_SALT} characters without '@', '/', '\\' and NUL."
+        raise InvalidRequestError(message, parameter="cache_salt")
+    return cache_salt
+
+
+def _choose_renderer(context: ServerContext, request: TemplateFields) -> ChatRenderer:
+    if request.chat_template is None:
+        return context.renderer
+    if not context.settings.trust_request_chat_template:
+        message = "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request."
+        raise InvalidRequestError(message, parameter="chat_template")
+    # As a text, not through with_template: that would also read files.
+    content_format = context.settings.chat_template_content_format
+    return ChatRenderer(context.engine.tokenizer, request.chat_template, content_format=content_format)
+
+
+def _template_kwargs(context: ServerContext, request: TemplateFields) -> dict[str, Any]:
+    given = {**context.settings.default_chat_template_kwargs, **(request.chat_template_kwargs or {})}
+    for name in _OWN_PARAMETERS:
+        if name in given:
+            message = f"{name!r} is no chat template keyword; it has a parameter of its own."
+            raise InvalidRequestError(message, parameter="chat_template_kwargs")
+    if request.documents is not None:
+        given["documents"] = request.documents
+    if request.reasoning_effort is not None:
+        given["reasoning_effort"] = request.reasoning_effort
+        if request.reasoning_effort == "none":
+            given.setdefault("enable_thinking", False)
+    return given
+
+
+def _split_prompts(prompt: str | list[str] | list[int] | list[list[int]] | None) -> list[str | list[int]]:
+    if prompt is None or prompt == []:
+        raise InvalidRequestError("Either prompt or prompt_embeds must be provided and non-empty.", parameter="prompt")
+    if isinstance(prompt, str):
+        return [prompt]
+    token_ids = [item for item in prompt if isinstance(item, int)]
+    if token_ids:
+        return [token_ids]
+    return [item for item in prompt if not isinstance(item, int)]
+
+
+async def _encode(context: ServerContext, prompt: str | list[int], add_special_tokens: bool) -> PromptTokens:
+    if isinstance(prompt, str):
+        encode = context.engine.tokenizer.encode
+        return PromptTokens(await context.engine.off_loop(encode, prompt, add_special_tokens), prompt)
+    return PromptTokens(prompt)
