@@ -1,0 +1,112 @@
+"""`/v1/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_local.errors import InvalidRequestError
+from vllm_local.outputs import CompletionOutput, RequestOutput
+from vllm_local.sampling_params import SamplingParams
+from vllm_local.server.answer_options import answer_options
+from vllm_local.server.answers import collect
+from vllm_local.server.completion_chunks import CompletionChunks, completion_body
+from vllm_local.server.context import ServerContext, get_context
+from vllm_local.server.disconnect import run_until_disconnect
+from vllm_local.server.generation import Generations, PromptOutput
+from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.prompts import PromptTokens, check_cache_salt, read_prompts, truncate
+from vllm_local.server.protocol.completions import CompletionRequest
+from vllm_local.server.request_ids import request_id_of
+from vllm_local.server.request_log import log_request
+from vllm_local.server.sampling import check_stream_options, completion_sampling_params
+from vllm_local.server.streaming import Source, open_stream
+from vllm_local.server.unsupported import refuse_unsupported
+from vllm_local.server.usage import UsageCounter
+
+router = APIRouter()
+
+
+@router.post("/v1/completions")
+async def create_completion(request: CompletionRequest, raw: Request) -> Response:
+    """Continues one prompt or many."""
+    answer_id = request_id_of(raw, "cmpl", request.request_id)
+    return await run_until_disconnect(raw.receive, answer_completion(get_context(raw), request, answer_id))
+
+
+async def answer_completion(context: ServerContext, request: CompletionRequest, answer_id: str) -> Response:
+    """Answers a request whole or as a stream.
+
+    Raises:
+        VLLMLocalError: It cannot be answered.
+    """
+    model = context.models.check(request.model)
+    refuse_unsupported(request)
+    check_stream_options(request.stream, request.stream_options)
+    _refuse_prompt_logprobs(request)
+    is_echo_only = request.echo and request.max_tokens == 0
+    sampled = request.model_copy(update={"max_tokens": 1}) if is_echo_only else request
+    params = completion_sampling_params(sampled, context.engine, context.settings)
+    options = answer_options(request, context.settings, answer_id=answer_id, model=model, n=params.n)
+    prompts = await _prepare_prompts(context, request, params.max_tokens)
+    token_ids = [prompt.token_ids for prompt in prompts]
+    usage = UsageCounter(token_ids, with_details=context.settings.enable_prompt_tokens_details)
+    log_request(context, answer_id, token_ids, params)
+    source: Source = EchoOnly(token_ids, params.n)
+    if not is_echo_only:
+        source = await _start(context, request, token_ids, params)
+    if request.stream:
+        return await open_stream(context, source, CompletionChunks(options, prompts, usage, echo=request.echo))
+    try:
+        answers = await collect(source.outputs(), usage, (len(prompts), params.n))
+    finally:
+        source.close()
+    return JSONResponse(completion_body(options, prompts, usage, answers, echo=request.echo))
+
+
+class EchoOnly:
+    """The answers to `echo` with `max_tokens=0`: none, so that the engine is not asked."""
+
+    def __init__(self, prompts: Sequence[list[int]], n: int) -> None:
+        """Takes the prompts, and how many answers each gets."""
+        self._prompts = prompts
+        self._n = n
+
+    async def outputs(self) -> AsyncGenerator[PromptOutput, None]:
+        """Yields empty answers."""
+        for index, token_ids in enumerate(self._prompts):
+            empty = [CompletionOutput(choice, "", [], finish_reason="length") for choice in range(self._n)]
+            yield index, RequestOutput("", None, token_ids, empty, finished=True)
+
+    def close(self) -> None:
+        """Does nothing: nothing was started."""
+
+
+async def _start(
+    context: ServerContext, request: CompletionRequest, token_ids: list[list[int]], params: SamplingParams
+) -> Generations:
+    cache_salt = check_cache_salt(request.cache_salt)
+    return await Generations.start(context, token_ids, params, priority=request.priority, cache_salt=cache_salt)
+
+
+async def _prepare_prompts(
+    context: ServerContext, request: CompletionRequest, max_tokens: int | None
+) -> list[PromptTokens]:
+    prompts = []
+    max_model_len = context.engine.config.max_model_len
+    for prompt in await read_prompts(context, request):
+        token_ids = truncate(prompt.token_ids, request, max_tokens=max_tokens, max_model_len=max_model_len)
+        text = prompt.text
+        if text is None and (request.echo or request.return_prompt_text):
+            text = context.engine.tokenizer.decode(token_ids, skip_special_tokens=False)
+        prompts.append(PromptTokens(token_ids, text))
+    return prompts
+
+
+def _refuse_prompt_logprobs(request: CompletionRequest) -> None:
+    if request.echo and request.logprobs is not None:
+        message = "logprobs with echo is not yet supported by this version: it would need those of the prompt."
+        raise InvalidRequestError(message, parameter="logprobs")
