@@ -1,0 +1,67 @@
+"""A request's body neither grows nor drags on without end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vllm_local.server.errors import answer_http_error
+
+_CLOSE = {"Connection": "close"}
+"""What is left of the body is not read, so the connection cannot be used again."""
+
+
+class BodyLimit:
+    """Answers 413 to a body that is too large, and 408 to one that stops coming."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout: float) -> None:
+        """Takes the limits.
+
+        Args:
+            app: What follows.
+            max_bytes: Largest body.
+            timeout: Seconds that may pass between two pieces of a body.
+        """
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, with an eye on its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            response = await answer_http_error(Request(scope), self._too_large())
+            await response(scope, receive, send)
+            return
+        await self._app(scope, self._watched(receive), send)
+
+    def _watched(self, receive: Receive) -> Receive:
+        num_bytes, is_complete = 0, False
+
+        async def watched() -> Message:
+            nonlocal num_bytes, is_complete
+            if is_complete:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._timeout)
+            except asyncio.TimeoutError:
+                detail = f"No more of the request's body came within {self._timeout:g} seconds."
+                raise HTTPException(408, detail, _CLOSE) from None
+            num_bytes += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            if num_bytes > self._max_bytes:
+                raise self._too_large()
+            return message
+
+        return watched
+
+    def _too_large(self) -> HTTPException:
+        detail = f"The request's body is larger than the {self._max_bytes} bytes that this server takes."
+        return HTTPException(413, detail, _CLOSE)
