@@ -25,7 +25,7 @@ langchain_vllm_local    ► vllm_local, async_llm, llm, chat
 cli                     ► server, vllm_local, async_llm, llm, engine_loading
 cli                     ► input_processor, tokenizer, worker, default_logging
 vllm_local              ► async_llm, llm
-server                  ► vllm_local, async_llm, request_stream, engine_stats, chat
+server                  ► vllm_local, async_llm, request_stream, engine_stats, default_logging, chat
 llm                     ► async_llm, batch_progress
 async_llm, llm          ► engine_loading, engine_thread, engine_registry, request_stream ► llm_engine, input_processor
 async_llm, llm          ► llm_engine, chat, tokenizer, starter

@@ -1,0 +1,238 @@
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.engine.engine_fakes import FakeModelRunner, make_engine
+from tests.engine.server.rig import MESSAGES, parse_events
+from vllm_local.errors import EngineDeadError, InvalidConfigError
+from vllm_local.server.app import create_app
+from vllm_local.server.run import Server, address_of, bind
+from vllm_local.server.settings import ServerSettings
+
+CHAT = "http://server/v1/chat/completions"
+BODY = {"messages": MESSAGES, "max_tokens": 100}
+
+
+class Running:
+    """A server in a thread, on a Unix socket, over a fake engine."""
+
+    def __init__(self, uds, **settings):
+        self.runner = FakeModelRunner(step_seconds=0.02)
+        self.engine = make_engine(self.runner)
+        self.settings = ServerSettings(uds=str(uds), uvicorn_log_level="critical", **settings)
+        self.listener = bind(self.settings)
+        self.server = Server(self.engine, create_app(self.engine, self.settings), self.settings)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self.answers = []
+
+    def client(self):
+        return httpx.Client(transport=httpx.HTTPTransport(uds=self.settings.uds), timeout=30)
+
+    def ask_in_thread(self, **more):
+        """Asks for a long answer, and waits until it has begun."""
+        num_steps = self.runner.num_steps
+        thread = threading.Thread(target=self._ask, args=(BODY | more,))
+        thread.start()
+        until(lambda: self.runner.num_steps > num_steps + 2)
+        return thread
+
+    def _ask(self, body):
+        with self.client() as client:
+            self.answers.append(client.post(CHAT, json=body))
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def run(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings):
+            running = Running(tmp_path / "s", **settings)
+            stack.callback(running.engine.close)
+            stack.callback(running.stop)
+            running.thread.start()
+            until(lambda: running.server.started)
+            return running
+
+        yield start
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+class TestBinding:
+    @pytest.mark.enable_socket
+    def test_a_free_port_is_found(self):
+        settings = ServerSettings(port=0, root_path="/proxy")
+        with bind(settings) as listener:
+            port = listener.getsockname()[1]
+            assert port > 0
+            assert address_of(listener, settings) == f"http://127.0.0.1:{port}/proxy"
+
+    @pytest.mark.enable_socket
+    def test_a_port_in_use_is_named(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(InvalidConfigError, match=rf"cannot listen at host=127.0.0.1, port={port}: .* port=0"):
+                bind(ServerSettings(port=port))
+
+    @pytest.mark.enable_socket
+    def test_no_such_host(self):
+        with pytest.raises(InvalidConfigError, match=r"cannot listen at host=203.0.113.1, port=0"):
+            bind(ServerSettings(host="203.0.113.1", port=0))
+
+    def test_a_socket_that_a_server_left_behind_is_replaced(self, tmp_path):
+        settings = ServerSettings(uds=str(tmp_path / "s"))
+        bind(settings).close()
+        with bind(settings) as listener:
+            assert address_of(listener, settings) == f"unix:{tmp_path / 's'}"
+
+    def test_a_socket_in_use_is_left_alone(self, tmp_path):
+        settings = ServerSettings(uds=str(tmp_path / "s"))
+        with bind(settings) as listener:
+            listener.listen()
+            with pytest.raises(InvalidConfigError, match=r"cannot listen at uds="):
+                bind(settings)
+
+    def test_a_file_is_left_alone(self, tmp_path):
+        (tmp_path / "s").write_text("precious")
+        with pytest.raises(InvalidConfigError, match=r"cannot listen at uds="):
+            bind(ServerSettings(uds=str(tmp_path / "s")))
+        assert (tmp_path / "s").read_text() == "precious"
+
+
+class TestServing:
+    def test_requests_are_answered(self, run):
+        running = run()
+        with running.client() as client:
+            assert client.get("http://server/health").status_code == 200
+            answer = client.post(CHAT, json={**BODY, "max_tokens": 3})
+            assert answer.json()["usage"]["completion_tokens"] == 3
+            with client.stream("POST", CHAT, json={**BODY, "max_tokens": 3, "stream": True}) as response:
+                *_, done = parse_events("".join(response.iter_text()))
+            assert done == "[DONE]"
+
+    def test_a_connection_that_is_closed_in_mid_stream_frees_its_slot(self, run):
+        running = run()
+        with running.client() as client, client.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
+            next(response.iter_bytes())
+        until(lambda: running.engine.stats().num_running == 0)
+        assert running.engine.stats().num_requests_aborted == 1
+
+    def test_a_client_that_hangs_up_in_mid_request_hurts_nobody(self, run):
+        running = run()
+        for piece in (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Le", b"\xff\xfe\r\n\r\n", b""):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(running.settings.uds)
+                connection.sendall(piece)
+        with running.client() as client:
+            assert client.get("http://server/health").status_code == 200
+
+    def test_a_body_that_stops_coming_is_given_up(self, run):
+        running = run(body_timeout=0.1)
+        head = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        )
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(running.settings.uds)
+            connection.sendall(head + b"\r\n{")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"within 0.1 seconds" in answer
+
+
+class TestTheEnd:
+    def test_what_runs_may_finish(self, run):
+        running = run(shutdown_timeout=20)
+        thread = running.ask_in_thread(max_tokens=20)
+        running.stop()
+        thread.join()
+        (answer,) = running.answers
+        assert answer.json()["choices"][0]["finish_reason"] == "length"
+        assert running.engine.is_closed
+
+    def test_what_does_not_finish_in_time_ends_in_an_error(self, run):
+        running = run()
+        threads = [running.ask_in_thread(), running.ask_in_thread(stream=True)]
+        started = time.monotonic()
+        running.stop()
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - started < 5
+        whole, stream = sorted(running.answers, key=lambda answer: -answer.status_code)
+        assert whole.status_code == 503
+        assert whole.json()["error"]["type"] == "ServiceUnavailableError"
+        *_, error, done = parse_events(stream.text)
+        assert error["error"]["code"] == 503
+        assert done == "[DONE]"
+
+    def test_an_engine_that_dies_ends_the_server(self, run):
+        running = run()
+        running.runner.failure = RuntimeError("out of order")
+        with running.client() as client:
+            answer = client.post(CHAT, json=BODY)
+        assert answer.status_code == 500
+        assert "out of order" in answer.json()["error"]["message"]
+        running.thread.join(10)
+        assert not running.thread.is_alive()
+        assert isinstance(running.server.engine_error, EngineDeadError)
+
+
+SCRIPT = """
+    import sys
+    from tests.engine.engine_fakes import FakeModelRunner, make_engine
+    from vllm_local.config import EngineConfig
+    from vllm_local.server import run
+    from vllm_local.server.settings import ServerSettings
+
+    run.AsyncLLM = lambda config: make_engine(FakeModelRunner(step_seconds=0.02))
+    run.run_server(EngineConfig(), ServerSettings(uds=sys.argv[1], shutdown_timeout=float(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("shutdown_timeout", [0, 20])
+def test_a_signal_under_load_ends_the_process_well(tmp_path, signal_number, shutdown_timeout):
+    uds = tmp_path / "s"
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(uds), str(shutdown_timeout)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process, httpx.Client(transport=httpx.HTTPTransport(uds=str(uds)), timeout=30) as client:
+        log = ""
+        while "Listening on" not in log:
+            line = process.stderr.readline()
+            assert line, log
+            log += line
+        with client.stream("POST", CHAT, json={**BODY, "max_tokens": 40, "stream": True}) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.send_signal(signal_number)
+            *_, last, done = [line for line in lines if line]
+        log += process.communicate(timeout=20)[1]
+    assert process.returncode == 0, log
+    assert done == "data: [DONE]"
+    assert ("error" in json.loads(last[6:])) == (shutdown_timeout == 0)
+    assert "Traceback" not in log
+    assert f"Listening on unix:{uds}" in log
+    assert "serves vllm-local-starter (Fake, float32 on cpu)" in log
+    assert not uds.exists()
