@@ -68,7 +68,9 @@ def _parse(parser: _Parser, flags: Sequence[Flag], arguments: list[str], positio
     if unknown:
         raise InvalidConfigError(_complain(parser.prog, unknown[0], flags))
     given = vars(namespace)
-    value = None if positional is None else given.pop(f"{positional}_positional", None)
+    if positional is None:
+        return given
+    value = given.pop(f"{positional}_positional", None)
     if value is not None and given.setdefault(positional, value) != value:
         message = f"{parser.prog} got two values for {positional}: {value!r} and --{positional} {given[positional]!r}."
         raise InvalidConfigError(message)

@@ -20,7 +20,7 @@ def integer(text: str) -> int:
         except ValueError:
             raise ArgumentTypeError(f"{text!r} is not an integer such as 8192, 8k or 8K") from None
     number, suffix = match.groups()
-    base = 1000 if suffix.islower() else 1024
+    base = 1000.0 if suffix.islower() else 1024.0
     if base == 1024 and "." in number:
         raise ArgumentTypeError(f"{text!r} counts in powers of 1024, without decimals; write {text.lower()}")
     return round(float(number) * base ** _POWERS[suffix.lower()])
