@@ -1,0 +1,1 @@
+"""`vllm-local bench`: measurements with vLLM's names, options and output."""
