@@ -19,6 +19,7 @@ from vllm_local.server.errors import answer_error, answer_http_error, answer_inv
 from vllm_local.server.middleware.authentication import Authentication
 from vllm_local.server.middleware.body_limit import BodyLimit
 from vllm_local.server.middleware.request_id_header import RequestIdHeader
+from vllm_local.server.middleware.root_path import RootPath
 from vllm_local.server.settings import ServerSettings
 
 _ROUTERS = (
@@ -53,7 +54,6 @@ def create_app(engine: AsyncLLM, settings: ServerSettings) -> FastAPI:
     app = FastAPI(
         title="vllm-local",
         version=vllm_local.__version__,
-        root_path=settings.root_path,
         docs_url="/docs" if documented else None,
         redoc_url="/redoc" if documented else None,
         openapi_url="/openapi.json" if documented else None,
@@ -81,6 +81,8 @@ def _add_middleware(app: FastAPI, settings: ServerSettings) -> None:
         app.add_middleware(Authentication, api_keys=settings.api_key)
     if settings.enable_request_id_headers:
         app.add_middleware(RequestIdHeader)
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

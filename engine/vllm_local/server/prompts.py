@@ -43,11 +43,10 @@ async def render_chat(
         "add_generation_prompt": request.add_generation_prompt,
         "continue_final_message": request.continue_final_message,
     }
-    render = renderer.render if request.add_special_tokens else renderer.render_token_ids
-    rendered = await context.engine.off_loop(render, request.messages, tools, **arguments)
-    if isinstance(rendered, str):
-        return await context.engine.off_loop(context.engine.tokenizer.encode, rendered)
-    return rendered
+    if not request.add_special_tokens:
+        return await context.engine.off_loop(renderer.render_token_ids, request.messages, tools, **arguments)
+    text = await context.engine.off_loop(renderer.render, request.messages, tools, **arguments)
+    return await context.engine.off_loop(context.engine.tokenizer.encode, text)
 
 
 async def read_prompts(context: ServerContext, request: CompletionRequest) -> list[PromptTokens]:

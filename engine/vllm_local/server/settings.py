@@ -131,8 +131,8 @@ class ServerSettings:
                 raise InvalidConfigError(f"{name}={path!r} is not a file.")
 
     def _check_path(self) -> None:
-        if self.root_path and not self.root_path.startswith("/"):
-            raise InvalidConfigError(f"root_path must begin with '/', got {self.root_path!r}.")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise InvalidConfigError(f"root_path must begin with '/' and not end with it, got {self.root_path!r}.")
         if self.uds is not None and not self.uds:
             raise InvalidConfigError("uds must be the path of a socket, got an empty text.")
 

@@ -220,6 +220,7 @@ def test_a_signal_under_load_ends_the_process_well(tmp_path, signal_number, shut
     with process, httpx.Client(transport=httpx.HTTPTransport(uds=str(uds)), timeout=30) as client:
         log = ""
         while "Listening on" not in log:
+            assert process.stderr is not None
             line = process.stderr.readline()
             assert line, log
             log += line

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from vllm_local.errors import InvalidConfigError
@@ -13,7 +15,8 @@ def test_defaults_are_safe():
 
 
 def test_one_text_is_a_list_of_one():
-    settings = ServerSettings(api_key="a", served_model_name=["x", "y"])
+    given: dict[str, Any] = {"api_key": "a", "served_model_name": ["x", "y"]}
+    settings = ServerSettings(**given)
     assert settings.api_key == ("a",)
     assert settings.served_model_name == ("x", "y")
 
@@ -40,6 +43,7 @@ def test_https(tmp_path):
         ({"ssl_ca_certs": "ca.pem"}, "needs ssl_certfile"),
         ({"ssl_certfile": "absent.pem"}, "is not a file"),
         ({"root_path": "proxy"}, "begin with '/'"),
+        ({"root_path": "/proxy/"}, "not end with it"),
         ({"uds": ""}, "uds must be"),
         ({"chat_template_content_format": "html"}, "must be one of auto, string, openai"),
         ({"uvicorn_log_level": "loud"}, "must be one of critical"),

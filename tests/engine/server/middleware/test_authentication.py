@@ -1,0 +1,51 @@
+import pytest
+
+KEYS = {"api_key": ("key-1", "key-2")}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer key-3"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer key-1 "[:-2]},
+        {"Authorization": "Basic key-1"},
+        {"Authorization": "key-1"},
+        {"x-api-key": "key-3"},
+        {"Authorization": b"Bearer \xff"},
+    ],
+)
+async def test_who_has_no_key_stays_out(serve, headers):
+    server = await serve(KEYS)
+    for path in ("/v1/models", "/v1/models/x", "/v1/nothing", "/server_info"):
+        response = await server.client.get(path, headers=headers)
+        assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})
+    assert (await server.client.post("/reset_prefix_cache", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Authorization": "Bearer key-1"}, {"Authorization": "bearer key-2"}, {"x-api-key": "key-2"}],
+)
+async def test_who_has_one_of_the_keys_is_let_in(serve, headers):
+    server = await serve(KEYS)
+    assert (await server.client.get("/v1/models", headers=headers)).status_code == 200
+    assert (await server.client.post("/reset_prefix_cache", headers=headers)).status_code == 200
+
+
+async def test_what_vllm_shows_everybody_is_open(serve):
+    server = await serve(KEYS)
+    for path in ("/health", "/ping", "/version", "/load", "/metrics", "/docs", "/openapi.json"):
+        assert (await server.client.get(path)).status_code == 200
+    assert (await server.client.get("/v1x")).status_code == 404
+
+
+async def test_the_path_below_a_proxy_is_guarded_too(serve):
+    server = await serve({**KEYS, "root_path": "/proxy"})
+    assert (await server.client.get("/proxy/v1/models")).status_code == 401
+    assert (await server.client.get("/v1/models")).status_code == 401
+
+
+async def test_without_keys_everybody_is_let_in(server):
+    assert (await server.client.get("/v1/models")).status_code == 200

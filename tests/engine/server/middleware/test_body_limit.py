@@ -1,0 +1,55 @@
+import asyncio
+import json
+
+from tests.engine.server.rig import MESSAGES, asgi_scope
+
+PATH = "/v1/chat/completions"
+
+
+async def test_a_body_that_announces_its_size(serve):
+    server = await serve({"max_body_bytes": 1000})
+    assert (await server.chat()).status_code == 200
+    response = await server.chat(user="x" * 1000)
+    assert response.status_code == 413
+    assert response.headers["Connection"] == "close"
+    assert "larger than the 1000 bytes" in response.json()["error"]["message"]
+
+
+async def test_a_body_that_does_not(serve):
+    server = await serve({"max_body_bytes": 1000})
+
+    async def pieces():
+        yield b'{"messages": [], "user": "'
+        for _ in range(100):
+            yield b"x" * 100
+
+    response = await server.client.post(PATH, content=pieces(), headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert response.headers["Connection"] == "close"
+
+
+async def test_a_large_body_within_the_limit(server):
+    response = await server.chat(user="x" * 20_000_000)
+    assert response.status_code == 200
+
+
+async def test_a_body_that_stops_coming(serve):
+    server = await serve({"body_timeout": 0.05})
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(30)
+
+    async def send(message):
+        sent.append(message)
+
+    await asyncio.wait_for(server.app(asgi_scope(PATH, b"{}"), receive, send), 5)
+    assert sent[0]["status"] == 408
+    assert "within 0.05 seconds" in json.loads(sent[1]["body"])["error"]["message"]
+
+
+async def test_an_answer_may_take_longer_than_a_body(serve, runner):
+    runner.step_seconds = 0.05
+    server = await serve({"body_timeout": 0.02})
+    response = await server.post(PATH, messages=MESSAGES, max_tokens=3)
+    assert response.status_code == 200
