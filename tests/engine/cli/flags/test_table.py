@@ -1,5 +1,6 @@
 """The tables agree with what they set, and carry what vLLM's users write."""
 
+import re
 from collections import Counter
 from dataclasses import fields
 
@@ -81,3 +82,16 @@ def test_lists_are_lists():
 
 def test_what_scripts_carry_is_known():
     assert set(COMMON.split()) - {flag.name for flag in SERVE_FLAGS} == set()
+
+
+def test_the_page_names_options_that_exist(repository):
+    known = {name for flags in TABLES.values() for flag in flags for name in (f"--{flag.name}", f"--no-{flag.name}")}
+    page = (repository / "docs" / "cli.md").read_text(encoding="utf-8")
+    named = {name.replace("_", "-") for name in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", page)}
+    assert named - known == {"--help", "--version", "--flags", "--max-model"}
+
+
+def test_the_page_names_every_option_of_the_server(repository):
+    page = (repository / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [flag.name for flag in SERVER_FLAGS if f"`--{flag.name}`" not in page] == []
+    assert [flag.name for flag in ENGINE_FLAGS if f"--{flag.name}" not in page] == []
