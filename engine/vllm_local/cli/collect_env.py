@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from vllm_local.cli.command_line import read_command_line
+from vllm_local.errors import EngineError
 
 _SUMMARY = "Describes this machine and installation, for a bug report; keys and tokens are left out."
 _PACKAGES = (
@@ -66,15 +67,22 @@ def sections() -> dict[str, Mapping[str, str]]:
 
 
 def _system() -> dict[str, str]:
-    from vllm_local.worker.memory import host_memory_left
-
     return {
         "OS": platform.platform(),
         "Libc version": "-".join(platform.libc_ver()) or "unknown",
         "Python version": sys.version.replace("\n", " "),
         "Python platform": platform.machine(),
-        "Memory left": f"{host_memory_left() / 2**30:.1f} GiB (the control group's limit counts)",
+        "Memory left": _memory_left(),
     }
+
+
+def _memory_left() -> str:
+    from vllm_local.worker.memory import host_memory_left
+
+    try:
+        return f"{host_memory_left() / 2**30:.1f} GiB (the control group's limit counts)"
+    except EngineError as error:
+        return str(error)
 
 
 def _cpu() -> dict[str, str]:

@@ -14,6 +14,7 @@ from vllm_local.cli.command_line import read_command_line
 from vllm_local.cli.flags.flag import Flag
 from vllm_local.cli.flags.server import RESPONSE_FLAGS
 from vllm_local.cli.flags.table import ALL_ENGINE_FLAGS, CONFIG_FLAG
+from vllm_local.cli.flags.unused import unused
 from vllm_local.cli.progress import progress_bar
 from vllm_local.cli.transfer import local_input, local_output
 
@@ -31,6 +32,7 @@ RUN_BATCH_FLAGS: tuple[Flag, ...] = (
         name="output-file", short="-o", is_required=True, help="Path of the results, or a URL that takes them by PUT."
     ),
     Flag(name="output-tmp-dir", help="Folder for the results before they are sent to a URL."),
+    *unused("metrics are the server's", "enable-metrics? url port host", "Options"),
     CONFIG_FLAG,
     *RESPONSE_FLAGS,
     *ALL_ENGINE_FLAGS,

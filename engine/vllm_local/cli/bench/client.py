@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from vllm_local.cli.bench.dataset import SampleRequest
+from vllm_local.cli.bench.sample import SampleRequest
 from vllm_local.cli.http_client import error_message
 from vllm_local.cli.http_source import DONE
 

@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 import typer
 
-from vllm_local.cli.bench.arrivals import arrival_times
+from vllm_local.cli.bench.arrivals import arrival_times, ramped_arrival_times
 from vllm_local.cli.bench.client import BACKENDS, CHAT_BACKEND, Outcome, Target, send
-from vllm_local.cli.bench.dataset import DATASET_FLAGS, SampleRequest, load_dataset
+from vllm_local.cli.bench.dataset import DATASET_FLAGS, load_dataset
 from vllm_local.cli.bench.metrics import GOODPUT_METRICS, METRICS, report, summarize
 from vllm_local.cli.bench.results import RESULT_FLAGS, save_result
+from vllm_local.cli.bench.sample import SampleRequest
 from vllm_local.cli.bench.tokenizers import load_tokenizer
 from vllm_local.cli.command_line import read_command_line
 from vllm_local.cli.flags.arguments import Arguments
@@ -49,6 +50,9 @@ BENCH_SERVE_FLAGS: tuple[Flag, ...] = (
     Flag(name="seed", type=integer, default=0, help="The same one gives the same prompts and arrivals."),
     Flag(name="request-rate", type=number, default=float("inf"), help="Requests a second; inf sends all at once."),
     Flag(name="burstiness", type=number, default=1.0, help="1 is a Poisson process, less is more bursty."),
+    Flag(name="ramp-up-strategy", choices=("linear", "exponential"), help="Let the rate rise, from …"),
+    Flag(name="ramp-up-start-rps", type=number, help="… so many requests a second …"),
+    Flag(name="ramp-up-end-rps", type=number, help="… to so many."),
     Flag(name="max-concurrency", type=integer, help="Most requests under way."),
     Flag(name="num-warmups", type=integer, default=0, help="Requests before the run."),
     Flag(name="ready-check-timeout-sec", type=integer, default=0, help="Seconds to wait for the server; 0 does not."),
@@ -66,6 +70,10 @@ BENCH_SERVE_FLAGS: tuple[Flag, ...] = (
         "the tokenizer is read from its files", "tokenizer-mode trust-remote-code? skip-tokenizer-init?", "Options"
     ),
     *unused("the server has no profiler", "profile?", "Options"),
+    *unused("adapters are not in this version", "lora-modules* lora-assignment", "Options"),
+    *unused(
+        "there are no such requests", "probe-request-rate use-beam-search? self-timed? chat-template-kwargs", "Options"
+    ),
     *unused(
         "plots are drawn from the saved result", "plot-timeline? timeline-itl-thresholds plot-dataset-stats?", "Options"
     ),
@@ -175,7 +183,7 @@ class ServeBench:
         self, client: httpx.AsyncClient, target: Target, samples: Sequence[SampleRequest]
     ) -> tuple[list[Outcome], float]:
         given = self._arguments
-        times = arrival_times(len(samples), given["request_rate"], given["burstiness"], given["seed"])
+        times = self._times(len(samples))
         prefix = given["request_id_prefix"] or f"bench-{uuid.uuid4().hex[:8]}-"
         with progress_bar("Requests", len(samples), is_shown=not given["disable_tqdm"]) as advance:
             started = time.perf_counter()
@@ -189,6 +197,18 @@ class ServeBench:
                 advance=advance,
             )
             return outcomes, time.perf_counter() - started
+
+    def _times(self, count: int) -> list[float]:
+        given = self._arguments
+        start, end = given["ramp_up_start_rps"], given["ramp_up_end_rps"]
+        if given["ramp_up_strategy"] is None:
+            return arrival_times(count, given["request_rate"], given["burstiness"], given["seed"])
+        if start is None or end is None or given.has("request_rate"):
+            message = "--ramp-up-strategy needs --ramp-up-start-rps and --ramp-up-end-rps, and no --request-rate."
+            raise InvalidConfigError(message)
+        return ramped_arrival_times(
+            count, given["ramp_up_strategy"], start, end, burstiness=given["burstiness"], seed=given["seed"]
+        )
 
     def _conclude(self, outcomes: Sequence[Outcome], seconds: float, tokenizer_name: str) -> dict[str, Any]:
         given = self._arguments

@@ -23,7 +23,6 @@ _SUMMARY = "Measures requests and tokens a second, without a server."
 BENCH_THROUGHPUT_FLAGS: tuple[Flag, ...] = (
     Flag(name="backend", choices=("vllm",), default="vllm", help="The engine in this package, under vLLM's name."),
     *DATASET_FLAGS,
-    Flag(name="prefix-len", type=integer, help="The same as --random-prefix-len."),
     Flag(name="n", type=integer, default=1, help="Answers to each."),
     Flag(name="output-json", help="File for the result."),
     *unused("answers are always detokenized, beside the engine", "disable-detokenize?", "Options"),

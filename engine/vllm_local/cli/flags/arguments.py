@@ -110,7 +110,7 @@ def _judge(flag: Flag, value: Any) -> None:
         logger.warning("%s has no effect here: %s.", spelled, flag.advice)
     elif flag.target is Target.REFUSED:
         shown = "" if flag.shape is Shape.SWITCH else f" {value}"
-        raise InvalidConfigError(f"{spelled}{shown} is not to be had here: {flag.advice}.")
+        raise InvalidConfigError(f"{spelled}{shown} is not available here: {flag.advice}.")
 
 
 def _match_batch_sizes(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vllm_local.cli.bench.arrivals import arrival_times
+from vllm_local.cli.bench.arrivals import arrival_times, ramped_arrival_times
 from vllm_local.errors import InvalidConfigError
 
 
@@ -31,3 +31,17 @@ def test_burstiness_is_the_spread_of_the_gaps():
 def test_values_are_positive(rate, burstiness):
     with pytest.raises(InvalidConfigError):
         arrival_times(1, rate, burstiness)
+
+
+@pytest.mark.parametrize("strategy", ["linear", "exponential"])
+def test_a_rate_may_rise(strategy):
+    gaps = np.diff([0.0, *ramped_arrival_times(10, strategy, 1.0, 10.0, burstiness=math.inf)])
+    assert (gaps[0], gaps[-1]) == (pytest.approx(1.0), pytest.approx(0.1))
+    assert list(gaps) == sorted(gaps, reverse=True)
+    assert ramped_arrival_times(10, strategy, 1.0, 10.0) != ramped_arrival_times(10, strategy, 1.0, 10.0, seed=1)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (2, 1), (1, math.inf)])
+def test_a_rising_rate_has_bounds(start, end):
+    with pytest.raises(InvalidConfigError):
+        ramped_arrival_times(2, "linear", start, end)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.cli.running import FakeServer
 from vllm_local.cli.bench.client import Target, send
-from vllm_local.cli.bench.dataset import SampleRequest
+from vllm_local.cli.bench.sample import SampleRequest
 
 SAMPLE = SampleRequest("Hi there", 2, 5)
 

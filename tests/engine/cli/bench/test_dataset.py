@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.engine.engine_fakes import make_tokenizer
-from vllm_local.cli.bench.dataset import DATASET_FLAGS, load_dataset, make_random, read_custom
+from vllm_local.cli.bench.dataset import DATASET_FLAGS, load_dataset
 from vllm_local.cli.flags.arguments import Arguments
 from vllm_local.errors import InvalidConfigError
 
@@ -11,63 +11,6 @@ from vllm_local.errors import InvalidConfigError
 @pytest.fixture(scope="module")
 def tokenizer():
     return make_tokenizer()
-
-
-def count(tokenizer, text):
-    return len(tokenizer.encode(text, add_special_tokens=False))
-
-
-def test_random_prompts_have_the_length_that_they_say(tokenizer):
-    samples = make_random(tokenizer, 8, input_len=32, output_len=5)
-    assert [count(tokenizer, sample.prompt) for sample in samples] == [sample.prompt_len for sample in samples]
-    assert all(28 <= sample.prompt_len <= 36 for sample in samples)
-    assert [sample.output_len for sample in samples] == [5] * 8
-    assert len({sample.prompt for sample in samples}) > 5  # so small a vocabulary repeats itself
-
-
-def test_the_same_seed_gives_the_same_prompts(tokenizer):
-    sizes: dict = {"input_len": 16, "output_len": 4, "range_ratio": 0.5}
-    assert make_random(tokenizer, 4, seed=1, **sizes) == make_random(tokenizer, 4, seed=1, **sizes)
-    assert make_random(tokenizer, 4, seed=1, **sizes) != make_random(tokenizer, 4, seed=2, **sizes)
-
-
-def test_lengths_vary_within_their_range(tokenizer):
-    samples = make_random(tokenizer, 64, input_len=20, output_len=10, range_ratio=0.5)
-    lengths = {sample.output_len for sample in samples}
-    assert lengths <= set(range(5, 16))
-    assert len(lengths) > 5
-
-
-def test_a_prefix_is_shared(tokenizer):
-    samples = make_random(tokenizer, 4, input_len=8, output_len=1, prefix_len=24)
-    common = len(samples[0].prompt)
-    for sample in samples[1:]:
-        same = [i for i, pair in enumerate(zip(samples[0].prompt, sample.prompt, strict=False)) if pair[0] != pair[1]]
-        common = min(common, same[0] if same else common)
-    assert count(tokenizer, samples[0].prompt[:common]) >= 20
-    assert all(28 <= sample.prompt_len <= 36 for sample in samples)
-
-
-@pytest.mark.parametrize("wrong", [{"range_ratio": 1.0}, {"range_ratio": -0.1}, {"input_len": 0}, {"output_len": 0}])
-def test_impossible_lengths_are_refused(tokenizer, wrong):
-    with pytest.raises(InvalidConfigError):
-        make_random(tokenizer, 1, **{"input_len": 8, "output_len": 4, **wrong})
-
-
-def test_a_file_of_prompts(tokenizer, tmp_path):
-    path = tmp_path / "data.jsonl"
-    path.write_text('{"prompt": "one two"}\n\n{"prompt": "three", "output_tokens": 7}\n', encoding="utf-8")
-    samples = read_custom(path, tokenizer, 3, 5)
-    assert [(sample.prompt, sample.output_len) for sample in samples] == [("one two", 5), ("three", 7), ("one two", 5)]
-    assert samples[0].prompt_len == len(tokenizer.encode("one two"))
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"text": "x"}', "[]"])
-def test_other_files_are_refused(tokenizer, tmp_path, text):
-    path = tmp_path / "data.jsonl"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidConfigError, match=r"data\.jsonl"):
-        read_custom(path, tokenizer, 3, 5)
 
 
 def load(tokenizer, *arguments):
@@ -79,6 +22,12 @@ def test_options_of_either_name(tokenizer):
     assert (abs(sample.prompt_len - 8) <= 2, sample.output_len) == (True, 3)
 
 
+def test_a_prefix_of_either_name(tokenizer):
+    for name in ("--prefix-len", "--random-prefix-len"):
+        (sample,) = load(tokenizer, "--num-prompts", "1", "--input-len", "8", name, "24")
+        assert abs(sample.prompt_len - 32) <= 3
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--num-prompts", "0"), ("--dataset-name", "custom"), ("--dataset-path", "x.jsonl"), ("--dataset-name", "sonnet")],
@@ -86,6 +35,15 @@ def test_options_of_either_name(tokenizer):
 def test_options_at_odds(tokenizer, arguments):
     with pytest.raises(InvalidConfigError):
         load(tokenizer, *arguments)
+
+
+def test_a_sharegpt_file_by_option(tokenizer, tmp_path):
+    path = tmp_path / "data.json"
+    turns = [{"value": "a question of some length"}, {"value": "an answer of some length"}]
+    path.write_text(json.dumps([{"conversations": turns}]), encoding="utf-8")
+    options = ("--dataset-name", "sharegpt", "--dataset-path", str(path), "--num-prompts", "2")
+    assert len(load(tokenizer, *options)) == 2
+    assert load(tokenizer, *options, "--sharegpt-output-len", "9")[0].output_len == 9
 
 
 def test_a_custom_dataset_by_option(tokenizer, tmp_path):

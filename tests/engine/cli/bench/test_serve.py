@@ -142,6 +142,8 @@ def test_it_waits_for_the_server(serve, monkeypatch):
         (["--goodput", "itl:5"], "NAME:MILLISECONDS"),
         (["--max-concurrency", "0"], "at least 1"),
         (["--request-rate", "0"], "must be positive"),
+        (["--ramp-up-strategy", "linear"], "needs --ramp-up-start-rps"),
+        (["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "2", "--ramp-up-end-rps", "1"], "must rise"),
         (["--backend", "tgi"], "invalid choice"),
     ],
 )
@@ -154,3 +156,8 @@ def test_mistakes_are_named(serve, arguments, message):
 def test_goodput_is_reported(serve):
     result = serve(FakeServer(), "--goodput", "ttft:60000", "e2el:60000")
     assert "Request goodput (req/s):" in result.stdout
+
+
+def test_the_rate_may_rise(serve):
+    ramp = ["--ramp-up-strategy", "exponential", "--ramp-up-start-rps", "100", "--ramp-up-end-rps", "1000"]
+    assert serve(FakeServer(), *ramp).exit_code == 0
