@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -13,30 +11,18 @@ from starlette.requests import ClientDisconnect
 import vllm_local
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.errors import VLLMLocalError
-from vllm_local.server import chat_completions, completions, models, operations, tokenize
+from vllm_local.server import chat_completions, completions, messages, models, operations, responses, tokenize
 from vllm_local.server.context import make_context
 from vllm_local.server.errors import answer_error, answer_http_error, answer_invalid_body, answer_nobody
 from vllm_local.server.middleware.authentication import Authentication
 from vllm_local.server.middleware.body_limit import BodyLimit
 from vllm_local.server.middleware.request_id_header import RequestIdHeader
 from vllm_local.server.middleware.root_path import RootPath
+from vllm_local.server.openapi import ERROR_RESPONSES, PLAIN_ERROR_RESPONSES, describe_app
 from vllm_local.server.settings import ServerSettings
 
-_ROUTERS = (
-    chat_completions.router,
-    completions.router,
-    models.router,
-    tokenize.router,
-    operations.router,
-)
-_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request is wrong; the message says what, `param` names the field."},
-    401: {"description": "The key is missing or wrong."},
-    404: {"description": "There is no such model."},
-    413: {"description": "The body is too large."},
-    500: {"description": "The engine failed."},
-    503: {"description": "Too many requests wait, or the server is shutting down."},
-}
+_ROUTERS = (chat_completions.router, completions.router, responses.router, models.router, tokenize.router)
+_OTHER_ROUTERS = (messages.router, operations.router)
 
 
 def create_app(engine: AsyncLLM, settings: ServerSettings) -> FastAPI:
@@ -54,13 +40,17 @@ def create_app(engine: AsyncLLM, settings: ServerSettings) -> FastAPI:
     app = FastAPI(
         title="vllm-local",
         version=vllm_local.__version__,
+        description="OpenAI's, vLLM's and Anthropic's routes over one local model.",
         docs_url="/docs" if documented else None,
         redoc_url="/redoc" if documented else None,
         openapi_url="/openapi.json" if documented else None,
     )
     app.state.context = context
     for router in _ROUTERS:
-        app.include_router(router, responses=_ERROR_RESPONSES)
+        app.include_router(router, responses=ERROR_RESPONSES)
+    for router in _OTHER_ROUTERS:
+        app.include_router(router, responses=PLAIN_ERROR_RESPONSES)
+    describe_app(app, settings)
     _add_error_handlers(app)
     _add_middleware(app, settings)
     return app

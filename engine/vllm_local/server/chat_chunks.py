@@ -8,6 +8,7 @@ from typing import Any
 from vllm_local.outputs import CompletionOutput, RequestOutput
 from vllm_local.server.answer_options import SYSTEM_FINGERPRINT, AnswerOptions
 from vllm_local.server.answers import Answer, DeltaBuffer
+from vllm_local.server.errors import body_of
 from vllm_local.server.logprobs import chat_logprobs
 from vllm_local.server.prompts import PromptTokens
 from vllm_local.server.usage import UsageCounter
@@ -61,6 +62,10 @@ class ChatChunks:
                 "system_fingerprint": SYSTEM_FINGERPRINT,
                 "usage": self._usage.as_dict(),
             }
+
+    def fail(self, error: Exception) -> Iterator[dict[str, Any]]:
+        """Yields what went wrong, in the shape of an ordinary error."""
+        yield body_of(error)
 
     def _is_worth_it(self, delta: CompletionOutput) -> bool:
         """Text that is held back shows nothing yet; tokens and log-probabilities do."""

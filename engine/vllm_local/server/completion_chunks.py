@@ -8,6 +8,7 @@ from typing import Any
 from vllm_local.outputs import CompletionOutput, RequestOutput
 from vllm_local.server.answer_options import SYSTEM_FINGERPRINT, AnswerOptions
 from vllm_local.server.answers import Answer, DeltaBuffer
+from vllm_local.server.errors import body_of
 from vllm_local.server.logprobs import completion_logprobs, num_characters
 from vllm_local.server.prompts import PromptTokens
 from vllm_local.server.usage import UsageCounter
@@ -54,6 +55,10 @@ class CompletionChunks:
         if self._options.include_usage:
             fingerprint = {"system_fingerprint": SYSTEM_FINGERPRINT}
             yield {**self._head, "choices": [], **fingerprint, "usage": self._usage.as_dict()}
+
+    def fail(self, error: Exception) -> Iterator[dict[str, Any]]:
+        """Yields what went wrong, in the shape of an ordinary error."""
+        yield body_of(error)
 
     def _is_worth_it(self, delta: CompletionOutput) -> bool:
         shows_tokens = bool(delta.token_ids) and (self._options.return_token_ids or self._options.continuous_usage)

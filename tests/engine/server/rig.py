@@ -3,6 +3,10 @@
 import asyncio
 import json
 
+import anthropic
+import httpx2
+import openai
+
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
@@ -34,6 +38,18 @@ class Server:
 
     async def complete_events(self, **body):
         return await self.events("/v1/completions", **{"prompt": "Hi", "max_tokens": 8, **body})
+
+    def openai(self):
+        """Returns OpenAI's own client."""
+        transport = httpx2.ASGITransport(self.app, raise_app_exceptions=False)
+        client = httpx2.AsyncClient(transport=transport)
+        return openai.AsyncOpenAI(base_url="http://server/v1", api_key="EMPTY", http_client=client, max_retries=0)
+
+    def anthropic(self):
+        """Returns Anthropic's own client."""
+        transport = httpx2.ASGITransport(self.app, raise_app_exceptions=False)
+        client = httpx2.AsyncClient(transport=transport)
+        return anthropic.AsyncAnthropic(base_url="http://server", api_key="EMPTY", http_client=client, max_retries=0)
 
     async def metrics(self):
         """Returns the samples by name and labels."""

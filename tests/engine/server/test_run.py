@@ -148,6 +148,14 @@ class TestServing:
         with running.client() as client:
             assert client.get("http://server/health").status_code == 200
 
+    def test_a_client_that_sends_too_much_still_gets_its_answer(self, run):
+        running = run()
+        with running.client() as client:
+            for _ in range(2):  # the connection can be used again
+                answer = client.post(CHAT, content=b" " * 50_000_000, headers={"Content-Type": "application/json"})
+                assert answer.status_code == 413
+                assert client.get("http://server/health").status_code == 200
+
     def test_a_body_that_stops_coming_is_given_up(self, run):
         running = run(body_timeout=0.1)
         head = (

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_local.server.errors import answer_http_error
 
 _CLOSE = {"Connection": "close"}
-"""What is left of the body is not read, so the connection cannot be used again."""
+"""The rest of the body may never come, so the connection cannot be used again."""
 
 
 class BodyLimit:
@@ -64,4 +64,5 @@ class BodyLimit:
 
     def _too_large(self) -> HTTPException:
         detail = f"The request's body is larger than the {self._max_bytes} bytes that this server takes."
-        return HTTPException(413, detail, _CLOSE)
+        # The connection stays: closed while the client still sends, it would be reset, and the answer lost with it.
+        return HTTPException(413, detail)

@@ -11,7 +11,6 @@ async def test_a_body_that_announces_its_size(serve):
     assert (await server.chat()).status_code == 200
     response = await server.chat(user="x" * 1000)
     assert response.status_code == 413
-    assert response.headers["Connection"] == "close"
     assert "larger than the 1000 bytes" in response.json()["error"]["message"]
 
 
@@ -25,7 +24,6 @@ async def test_a_body_that_does_not(serve):
 
     response = await server.client.post(PATH, content=pieces(), headers={"Content-Type": "application/json"})
     assert response.status_code == 413
-    assert response.headers["Connection"] == "close"
 
 
 async def test_a_large_body_within_the_limit(server):

@@ -1,0 +1,44 @@
+"""`/v1/responses`: OpenAI's newer chat, without its memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from vllm_local.server.protocol.base import ReasoningEffort, RequestBody, SamplingFields
+
+
+class Reasoning(BaseModel):
+    """How much the model is to think."""
+
+    model_config = ConfigDict(extra="allow")
+
+    effort: ReasoningEffort | None = None
+
+
+class ResponsesRequest(SamplingFields, RequestBody):
+    """A text or a conversation to be answered."""
+
+    input: str | list[dict[str, Any]]
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    """Accepted for the clients' sake; nothing is stored."""
+    previous_response_id: str | None = None
+    background: bool | None = None
+    truncation: str | None = None
+    include: list[str] | None = None
+    top_logprobs: int | None = None
+    text: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    request_id: str | None = None
+    priority: int = 0
+    cache_salt: str | None = None

@@ -1,0 +1,132 @@
+"""`/v1/responses`, stateless: whoever continues a conversation sends it along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_local.errors import InvalidRequestError
+from vllm_local.sampling_params import SamplingParams
+from vllm_local.server.answers import collect
+from vllm_local.server.context import ServerContext, get_context
+from vllm_local.server.disconnect import run_until_disconnect
+from vllm_local.server.generation import Generations
+from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.prompts import check_cache_salt, render_chat
+from vllm_local.server.protocol.base import SamplingFields, TemplateFields
+from vllm_local.server.protocol.chat import ChatCompletionRequest
+from vllm_local.server.protocol.responses import ResponsesRequest
+from vllm_local.server.request_ids import request_id_of
+from vllm_local.server.request_log import log_request
+from vllm_local.server.response_events import ResponseEvents, ResponseShape
+from vllm_local.server.sampling import chat_sampling_params
+from vllm_local.server.streaming import NAMED_FORMAT, open_stream
+from vllm_local.server.unsupported import refuse_unsupported
+from vllm_local.server.usage import UsageCounter
+
+router = APIRouter()
+
+_LOGPROBS = "message.output_text.logprobs"
+_STATEFUL = {
+    "previous_response_id": "This server keeps no responses: send the conversation itself as `input`.",
+    "conversation": "This server keeps no conversations: send the conversation itself as `input`.",
+    "background": "This server keeps no responses, so none can be fetched later: leave `background` out.",
+    "prompt": "This server keeps no prompts: send the text itself as `input`.",
+}
+
+
+@router.post("/v1/responses")
+async def create_response(request: ResponsesRequest, raw: Request) -> Response:
+    """Answers a text or a conversation."""
+    answer_id = request_id_of(raw, "resp", request.request_id)
+    return await run_until_disconnect(raw.receive, answer_response(get_context(raw), request, answer_id))
+
+
+async def answer_response(context: ServerContext, request: ResponsesRequest, answer_id: str) -> Response:
+    """Answers a request whole or as a stream.
+
+    Raises:
+        VLLMLocalError: It cannot be answered.
+    """
+    model = context.models.check(request.model)
+    _refuse(request)
+    params = _sampling_params(context, request)
+    cache_salt = check_cache_salt(request.cache_salt)
+    token_ids = await render_chat(context, as_conversation(request))
+    shape = ResponseShape(answer_id, model, request, params, UsageCounter([token_ids]))
+    log_request(context, answer_id, [token_ids], params)
+    generations = await Generations.start(
+        context, [token_ids], params, priority=request.priority, cache_salt=cache_salt
+    )
+    if request.stream:
+        return await open_stream(context, generations, ResponseEvents(shape), NAMED_FORMAT)
+    with generations:
+        (answer,) = await collect(generations.outputs(), shape.usage, (1, 1))
+    return JSONResponse(shape.body("completed", answer))
+
+
+def as_conversation(request: ResponsesRequest) -> TemplateFields:
+    """Returns the input as chat messages: instructions come first, what was thought earlier is left out.
+
+    Raises:
+        InvalidRequestError: It has an item that is no message.
+    """
+    messages: list[dict[str, Any]] = []
+    if request.instructions:
+        messages.append({"role": "system", "content": request.instructions})
+    if isinstance(request.input, str):
+        messages.append({"role": "user", "content": request.input})
+    else:
+        items = (_as_message(item, index) for index, item in enumerate(request.input))
+        messages += [item for item in items if item is not None]
+    return TemplateFields(
+        messages=messages,
+        chat_template_kwargs=request.chat_template_kwargs,
+        reasoning_effort=request.reasoning.effort if request.reasoning else None,
+    )
+
+
+def _as_message(item: Mapping[str, Any], index: int) -> dict[str, Any] | None:
+    kind = item.get("type", "message")
+    if kind == "reasoning":
+        return None
+    if kind != "message":
+        message = f"input[{index}] of type {kind!r} is not yet supported by this version; only messages are."
+        raise InvalidRequestError(message, parameter="input")
+    return {"role": item.get("role"), "content": item.get("content")}
+
+
+def _sampling_params(context: ServerContext, request: ResponsesRequest) -> SamplingParams:
+    """Borrows the chat route's rules; the names differ in two places."""
+    wants_logprobs = _LOGPROBS in (request.include or ()) or bool(request.top_logprobs)
+    chat = ChatCompletionRequest.model_construct(
+        **{name: getattr(request, name) for name in SamplingFields.model_fields},
+        top_logprobs=request.top_logprobs,
+        messages=[],
+        max_tokens=request.max_output_tokens,
+        logprobs=wants_logprobs,
+    )
+    return chat_sampling_params(chat, context.engine, context.settings)
+
+
+def _refuse(request: ResponsesRequest) -> None:
+    refuse_unsupported(request.model_copy(update={"tools": request.tools or None}))
+    for name, message in _STATEFUL.items():
+        if getattr(request, name, None):
+            raise InvalidRequestError(message, parameter=name)
+    if request.n not in {None, 1}:
+        raise InvalidRequestError("n must be 1: a response has one answer.", parameter="n")
+    if request.truncation not in {None, "disabled"}:
+        message = f"truncation={request.truncation!r} is not supported: a prompt that is too long is an error."
+        raise InvalidRequestError(message, parameter="truncation")
+    form = (request.text or {}).get("format")
+    if form not in (None, {"type": "text"}):
+        message = "text.format other than text is not yet supported by this version; leave it out."
+        raise InvalidRequestError(message, parameter="text.format")
+    unknown = [item for item in request.include or () if item not in {_LOGPROBS, "reasoning.encrypted_content"}]
+    if unknown:
+        raise InvalidRequestError(f"include={unknown[0]!r} is not supported by this server.", parameter="include")
