@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markdown import Markdown
 from rich.text import Text
 
+from vllm_local.cli.answer_markdown import AnswerMarkdown
 from vllm_local.cli.answers import Piece
 
 _FENCES = ("```", "~~~")
@@ -107,7 +107,7 @@ class MarkdownWriter:
         """Adds text."""
         done, self._open = split_blocks(self._open + text)
         if done.strip():
-            self._console.print(Markdown(done))
+            self._console.print(AnswerMarkdown(done))
             self._console.print()
 
     def close(self) -> None:
@@ -115,12 +115,12 @@ class MarkdownWriter:
         rest, self._open = self._open, ""
         self._live.stop()
         if rest.strip():
-            self._console.print(Markdown(rest))
+            self._console.print(AnswerMarkdown(rest))
 
     def _render(self) -> RenderableType:
         if not self._open.strip():
             return Text("")
-        lines = self._console.render_lines(Markdown(self._open), pad=False)
+        lines = self._console.render_lines(AnswerMarkdown(self._open), pad=False)
         # The end of a block that is higher than the screen is the part that grows.
         visible = lines[-max(self._console.height - 1, 1) :]
         return Text("\n").join(Text.assemble(*((part.text, part.style or "") for part in line)) for line in visible)
