@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vllm_local.cli.flags.engine import DTYPES
 from vllm_local.cli.flags.flag import Flag, Shape, Target
 from vllm_local.cli.flags.parser import parse
 from vllm_local.config import EngineConfig
@@ -71,7 +70,6 @@ class Arguments:
             InvalidConfigError: A value is out of its bounds, or at odds with another.
         """
         values = {**defaults, **self._values(Target.ENGINE)}
-        values["dtype"] = DTYPES.get(values.get("dtype", "auto"), values.get("dtype", "auto"))
         return EngineConfig(**_match_batch_sizes(values))
 
     def server_settings(self) -> ServerSettings:

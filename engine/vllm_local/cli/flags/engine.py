@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from vllm_local.cli.flags.flag import Flag, Shape, Target
-from vllm_local.cli.flags.values import integer, integer_or_auto, json_object, number, optional_text
+from vllm_local.cli.flags.values import dtype_name, integer, integer_or_auto, json_object, number, optional_text
 
 _flag = partial(Flag, target=Target.ENGINE)
 _model = partial(_flag, group="ModelConfig")
@@ -13,17 +13,15 @@ _load = partial(_flag, group="LoadConfig")
 _cache = partial(_flag, group="CacheConfig")
 _scheduler = partial(_flag, group="SchedulerConfig")
 
-DTYPES = {"half": "float16", "float": "float32"}
-"""vLLM's other names for number formats."""
-
 ENGINE_FLAGS: tuple[Flag, ...] = (
     _model(name="model", help="Hugging Face id or local folder; without it, the starter model in the package."),
     _model(name="tokenizer", type=optional_text, help="Id or folder of the tokenizer; the model's own by default."),
     _model(name="revision", type=optional_text, help="Branch, tag or commit on the hub."),
     _model(
         name="dtype",
-        choices=("auto", "half", "float16", "bfloat16", "float", "float32"),
-        help="Number format; auto is the checkpoint's, or what this machine computes well.",
+        type=dtype_name,
+        choices=("auto", "float16", "bfloat16", "float32"),
+        help="Number format (half and float are names, too); auto is the checkpoint's, or what computes well here.",
     ),
     _model(
         name="max-model-len",

@@ -31,6 +31,11 @@ def integer_or_auto(text: str) -> int | Literal["auto"]:
     return "auto" if text.strip().lower() in {"auto", "-1"} else integer(text)
 
 
+def dtype_name(text: str) -> str:
+    """Reads a number format by any of vLLM's names."""
+    return {"half": "float16", "float": "float32"}.get(text, text)
+
+
 def number(text: str) -> float:
     """Reads a number."""
     try:

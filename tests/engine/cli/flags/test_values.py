@@ -24,6 +24,11 @@ def test_a_length_may_be_automatic(text, length):
     assert values.integer_or_auto(text) == length
 
 
+@pytest.mark.parametrize(("text", "name"), [("half", "float16"), ("float", "float32"), ("auto", "auto")])
+def test_number_formats_have_other_names(text, name):
+    assert values.dtype_name(text) == name
+
+
 def test_numbers():
     assert values.number("0.5") == 0.5
     with pytest.raises(ArgumentTypeError, match="not a number"):
