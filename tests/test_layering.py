@@ -44,7 +44,7 @@ BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"
 # Scripts that run on top of the engine; nothing imports them.
 SCRIPTS = ("engine/vllm_local/starter/evaluate.py", "engine/vllm_local/__main__.py")
 
-TORCH_FREE = ["langchain_vllm_local", "vllm_local", "chat", "core", *BOTTOM]
+TORCH_FREE = ["langchain_vllm_local", "vllm_local", "cli", "chat", "core", *BOTTOM]
 
 
 class Import(NamedTuple):
