@@ -67,3 +67,5 @@ def test_installs_in_an_empty_environment(pattern, distributions, repository, tm
     python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     run(python, "-m", "pip", "install", "-q", "-c", repository / "constraints.txt", distribution, cwd=tmp_path)
     assert run(python, "-c", SMOKE, cwd=tmp_path).strip()
+    version = run(python, "-c", "import vllm_local; print(vllm_local.__version__)", cwd=tmp_path)
+    assert run(python.parent / "vllm-local", "--version", cwd=tmp_path) == version
