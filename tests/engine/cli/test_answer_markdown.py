@@ -7,9 +7,9 @@ from vllm_local.cli.answer_markdown import AnswerMarkdown
 
 
 def shown(text):
-    console = Console(file=io.StringIO(), width=60)
-    console.print(AnswerMarkdown(text))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    output = io.StringIO()
+    Console(file=output, width=60).print(AnswerMarkdown(text))
+    return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,9 @@ def ramped_arrival_times(
     if not 0 < start_rps <= end_rps or math.isinf(end_rps) or burstiness <= 0:
         message = f"The rate must rise from above 0, got --ramp-up-start-rps {start_rps} --ramp-up-end-rps {end_rps}."
         raise InvalidConfigError(message)
-    space = np.linspace if strategy == "linear" else np.geomspace
-    return [float(time) for time in _times(space(start_rps, end_rps, count), burstiness, seed)]
+    is_linear = strategy == "linear"
+    rates = np.linspace(start_rps, end_rps, count) if is_linear else np.geomspace(start_rps, end_rps, count)
+    return [float(time) for time in _times(rates, burstiness, seed)]
 
 
 def _times(rates: Any, burstiness: float, seed: int) -> Any:
