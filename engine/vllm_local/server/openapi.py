@@ -54,7 +54,7 @@ def describe_app(app: FastAPI, settings: ServerSettings) -> None:
             app.openapi_schema = _describe(app, settings)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign] - FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _describe(app: FastAPI, settings: ServerSettings) -> dict[str, Any]:

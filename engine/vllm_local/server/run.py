@@ -206,6 +206,7 @@ def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         ssl_keyfile=settings.ssl_keyfile,
         ssl_certfile=settings.ssl_certfile,
         ssl_ca_certs=settings.ssl_ca_certs,
+        ssl_cert_reqs=settings.ssl_cert_reqs,
         server_header=False,
         # Not 0: the requests that the engine's end has answered must leave.
         timeout_graceful_shutdown=round(settings.shutdown_timeout + _FLUSH_SECONDS),

@@ -28,6 +28,7 @@ class ServerSettings:
         ssl_keyfile: The private key, for HTTPS.
         ssl_certfile: The certificate.
         ssl_ca_certs: Certificates that clients' certificates are checked against.
+        ssl_cert_reqs: Whether clients need a certificate, as Python's ssl numbers it: 0 no, 1 if they like, 2 yes.
         allowed_origins: Web pages that may call (CORS); none by default.
         allow_credentials: Let those pages send cookies and keys.
         allowed_methods: Methods that they may use.
@@ -66,6 +67,7 @@ class ServerSettings:
     ssl_keyfile: str | None = None
     ssl_certfile: str | None = None
     ssl_ca_certs: str | None = None
+    ssl_cert_reqs: int = 0
     allowed_origins: tuple[str, ...] = ()
     allow_credentials: bool = False
     allowed_methods: tuple[str, ...] = ("*",)
@@ -125,6 +127,10 @@ class ServerSettings:
             raise InvalidConfigError("ssl_keyfile needs ssl_certfile, the certificate that belongs to it.")
         if self.ssl_ca_certs and not self.ssl_certfile:
             raise InvalidConfigError("ssl_ca_certs needs ssl_certfile: without a certificate there is no HTTPS.")
+        if self.ssl_cert_reqs and not self.ssl_ca_certs:
+            raise InvalidConfigError(
+                "ssl_cert_reqs needs ssl_ca_certs, which clients' certificates are checked against."
+            )
         for name in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
             path = getattr(self, name)
             if path is not None and not os.path.isfile(path):  # noqa: PTH113 - pathlib's raises where it is too long
@@ -145,6 +151,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 _INF = float("inf")
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535),
+    "ssl_cert_reqs": (0, 2),
     "shutdown_timeout": (0, _INF),
     "max_num_queued_reqs": (0, _INF),
     "max_num_queued_tokens": (0, _INF),
@@ -159,7 +166,7 @@ _NUMBER = (int, float)
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], bool]] = {
     **dict.fromkeys(("host", "root_path", "response_role"), (str, False)),
     **dict.fromkeys(("uds", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "chat_template"), (str, True)),
-    **dict.fromkeys(("port", "max_body_bytes", "stream_interval", "max_logprobs"), (int, False)),
+    **dict.fromkeys(("port", "ssl_cert_reqs", "max_body_bytes", "stream_interval", "max_logprobs"), (int, False)),
     **dict.fromkeys(("max_num_queued_reqs", "max_num_queued_tokens", "max_log_len"), (int, True)),
     **dict.fromkeys(("shutdown_timeout", "body_timeout"), (_NUMBER, False)),
     "sse_keep_alive_interval": (_NUMBER, True),

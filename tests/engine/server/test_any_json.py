@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from vllm_local.server.protocol.tokenize import DetokenizeRequest, TokenizeReque
 from vllm_local.server.settings import ServerSettings
 from vllm_local.server.unsupported import _NEVER, _NOT_YET
 
-ROUTES = {
+ROUTES: dict[str, tuple[Any, dict[str, Any]]] = {
     "/v1/chat/completions": (ChatCompletionRequest, {"messages": MESSAGES, "max_tokens": 3}),
     "/v1/completions": (CompletionRequest, {"prompt": "Hi", "max_tokens": 3}),
     "/v1/responses": (ResponsesRequest, {"input": "Hi", "max_output_tokens": 3}),
@@ -40,7 +41,9 @@ SCALARS = st.one_of(
 )
 KEYS = st.sampled_from(["role", "content", "type", "text", "effort", "format", "5", "include_usage", "function", "x"])
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)), max_leaves=6
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=6,
 )
 
 

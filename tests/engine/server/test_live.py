@@ -139,7 +139,7 @@ def test_anthropic_s_client(client, uds):
         theirs = anthropic.Anthropic(base_url="http://server", api_key=KEY, http_client=http_client, max_retries=0)
         message = theirs.messages.create(model=NAME, messages=MESSAGES, max_tokens=16, extra_body={"temperature": 0})
     answer = client.chat.completions.create(model=NAME, messages=MESSAGES, max_tokens=16, temperature=0)
-    assert message.content[0].text == answer.choices[0].message.content
+    assert message.content[0].model_dump()["text"] == answer.choices[0].message.content
 
 
 def test_errors(client):

@@ -1,8 +1,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -167,6 +169,38 @@ class TestServing:
             answer = b"".join(iter(lambda: connection.recv(4096), b""))
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"within 0.1 seconds" in answer
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
+class TestHttps:
+    @pytest.fixture
+    def certificate(self, tmp_path):
+        """Makes a certificate that signs itself, and its key."""
+        paths = {name: str(tmp_path / f"{name}.pem") for name in ("key", "cert")}
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", paths["key"], "-out", paths["cert"]]
+        subprocess.run(command, check=True, capture_output=True)
+        return paths
+
+    def get(self, running, context):
+        transport = httpx.HTTPTransport(uds=running.settings.uds, verify=context)
+        with httpx.Client(transport=transport) as client:
+            return client.get("https://localhost/health")
+
+    def test_clients_that_know_the_certificate_are_answered(self, run, certificate):
+        running = run(ssl_keyfile=certificate["key"], ssl_certfile=certificate["cert"])
+        assert self.get(running, ssl.create_default_context(cafile=certificate["cert"])).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            self.get(running, ssl.create_default_context())
+
+    def test_clients_may_need_a_certificate_of_their_own(self, run, certificate):
+        key, cert = certificate["key"], certificate["cert"]
+        running = run(ssl_keyfile=key, ssl_certfile=cert, ssl_ca_certs=cert, ssl_cert_reqs=ssl.CERT_REQUIRED)
+        context = ssl.create_default_context(cafile=cert)
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectError)):
+            self.get(running, context)
+        context.load_cert_chain(cert, key)
+        assert self.get(running, context).status_code == 200
 
 
 class TestTheEnd:

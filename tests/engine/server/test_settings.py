@@ -42,6 +42,8 @@ def test_https(tmp_path):
         ({"ssl_keyfile": "key.pem"}, "needs ssl_certfile"),
         ({"ssl_ca_certs": "ca.pem"}, "needs ssl_certfile"),
         ({"ssl_certfile": "absent.pem"}, "is not a file"),
+        ({"ssl_cert_reqs": 2}, "needs ssl_ca_certs"),
+        ({"ssl_cert_reqs": 3}, "ssl_cert_reqs must be in"),
         ({"root_path": "proxy"}, "begin with '/'"),
         ({"root_path": "/proxy/"}, "not end with it"),
         ({"uds": ""}, "uds must be"),
