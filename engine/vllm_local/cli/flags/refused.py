@@ -42,13 +42,6 @@ REFUSED_FLAGS: tuple[Flag, ...] = (
         advice="put it into a proxy in front; left out silently, it could be the one that checks who calls",
     ),
     _front(
-        name="ssl-cert-reqs",
-        type=integer,
-        harmless=(0,),
-        help="Must be 0: clients' certificates are not checked.",
-        advice="let a proxy in front check them",
-    ),
-    _front(
         name="lora-modules",
         group="LoRAConfig",
         shape=Shape.LIST,

@@ -58,6 +58,11 @@ LISTEN_FLAGS: tuple[Flag, ...] = (
     _front(
         name="ssl-ca-certs", type=optional_text, help="Certificates that clients' certificates are checked against."
     ),
+    _front(
+        name="ssl-cert-reqs",
+        type=integer,
+        help="Whether clients need a certificate: 0 no, 1 if they like, 2 yes; needs --ssl-ca-certs.",
+    ),
     _front(name="allowed-origins", type=json_texts, help="Origins whose pages may call (CORS), as a JSON list; none."),
     _switch(name="allow-credentials", help="Let such pages send credentials."),
     _front(name="allowed-methods", type=json_texts, help="Methods that such pages may use, as a JSON list."),

@@ -94,7 +94,6 @@ def test_what_does_nothing_is_said_once(arguments, told, caplog):
         (["--runner", "pooling"], "--runner pooling"),
         (["--middleware", "a.b"], "proxy"),
         (["--headless"], "--headless is not"),
-        (["--ssl-cert-reqs", "2"], "proxy in front check"),
         (["--logprobs-mode", "processed_logits"], "--logprobs-mode"),
     ],
 )

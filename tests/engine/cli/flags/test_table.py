@@ -40,6 +40,7 @@ COMMON = """
     override-generation-config max-logprobs logprobs-mode structured-outputs-config speculative-config enable-lora
     lora-modules max-loras max-lora-rank enable-prompt-tokens-details enable-force-include-usage
     enable-request-id-headers return-tokens-as-token-ids response-role root-path ssl-keyfile ssl-certfile ssl-ca-certs
+    ssl-cert-reqs
     allowed-origins uvicorn-log-level disable-uvicorn-access-log disable-log-stats enable-log-requests max-log-len
     sse-keep-alive-interval shutdown-timeout max-num-queued-reqs max-num-queued-tokens stream-interval runner convert
     enforce-eager tensor-parallel-size pipeline-parallel-size data-parallel-size distributed-executor-backend
