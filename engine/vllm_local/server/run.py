@@ -11,7 +11,7 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -214,8 +214,9 @@ def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
 
 
 def _say_what_was_found(engine: AsyncLLM, settings: ServerSettings) -> None:
+    """Says in two lines what requests will meet; sizes were said while loading."""
     config = engine.config
-    mebibytes = config.kv_cache.memory_bytes / 2**20
+    names = settings.served_model_name or (config.engine.model,)
     logger.info(
         "vllm-local %s serves %s (%s, %s on %s) as %s",
         vllm_local.__version__,
@@ -223,21 +224,19 @@ def _say_what_was_found(engine: AsyncLLM, settings: ServerSettings) -> None:
         config.model.architecture,
         config.model.dtype,
         config.device,
-        _listed(settings.served_model_name or (config.engine.model,)),
+        ", ".join(names),
     )
     logger.info(
-        "KV cache %.0f MiB for %d tokens; max_model_len %d; at most %d requests a step; chat template: %s",
-        mebibytes,
-        config.kv_cache.num_tokens,
-        config.max_model_len,
+        "At most %d requests a step, %d tokens a request; prefix caching %s; chat template: %s; keys: %s",
         config.max_num_seqs,
-        "the server's own"
-        if settings.chat_template
-        else "a plain transcript"
-        if engine.renderer.is_fallback
-        else "model's",
+        config.max_model_len,
+        "on" if config.engine.enable_prefix_caching else "off",
+        _template_source(engine, settings),
+        len(settings.api_key) or "none, everybody is let in",
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+def _template_source(engine: AsyncLLM, settings: ServerSettings) -> str:
+    if settings.chat_template or engine.config.engine.chat_template:
+        return "yours"
+    return "none, a plain transcript" if engine.renderer.is_fallback else "the model's"
