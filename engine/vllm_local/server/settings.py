@@ -149,16 +149,17 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "uvicorn_log_level": ("critical", "error", "warning", "info", "debug", "trace"),
 }
 _INF = float("inf")
+_MAX_SECONDS = 10**9
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535),
     "ssl_cert_reqs": (0, 2),
-    "shutdown_timeout": (0, _INF),
+    "shutdown_timeout": (0, _MAX_SECONDS),
     "max_num_queued_reqs": (0, _INF),
     "max_num_queued_tokens": (0, _INF),
     "max_body_bytes": (1, _INF),
-    "body_timeout": (0.001, _INF),
+    "body_timeout": (0.001, _MAX_SECONDS),
     "max_log_len": (0, _INF),
-    "sse_keep_alive_interval": (0.001, _INF),
+    "sse_keep_alive_interval": (0.001, _MAX_SECONDS),
     "stream_interval": (1, _INF),
     "max_logprobs": (0, MAX_LOGPROBS),
 }

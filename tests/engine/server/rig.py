@@ -115,14 +115,14 @@ class LeavingClient:
     def __init__(self, app, path, num_pieces=None, **body):
         self._app = app
         self._body = json.dumps(body).encode()
-        self._scope = asgi_scope(path, self._body)
+        self.scope = asgi_scope(path, self._body)
         self._num_pieces = num_pieces
         self._is_read = False
         self.gone = asyncio.Event()
         self.sent = []
 
     async def run(self):
-        await self._app(self._scope, self._receive, self._send)
+        await self._app(self.scope, self._receive, self._send)
 
     async def _receive(self):
         if not self._is_read:

@@ -50,6 +50,8 @@ def test_https(tmp_path):
         ({"chat_template_content_format": "html"}, "must be one of auto, string, openai"),
         ({"uvicorn_log_level": "loud"}, "must be one of critical"),
         ({"max_num_queued_reqs": -1}, "max_num_queued_reqs must be in"),
+        ({"shutdown_timeout": float("inf")}, "shutdown_timeout must be in"),
+        ({"shutdown_timeout": float("nan")}, "shutdown_timeout must be in"),
         ({"stream_interval": 0}, "stream_interval must be in"),
         ({"max_logprobs": 21}, "max_logprobs must be in"),
         ({"max_body_bytes": None}, "max_body_bytes must be of type int"),

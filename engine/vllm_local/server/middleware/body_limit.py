@@ -13,6 +13,7 @@ from vllm_local.server.errors import answer_http_error
 
 _CLOSE = {"Connection": "close"}
 """The rest of the body may never come, so the connection cannot be used again."""
+_MAX_DIGITS = 20
 
 
 class BodyLimit:
@@ -35,8 +36,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > self._max_bytes:
+        if _announced_size(scope) > self._max_bytes:
             response = await answer_http_error(Request(scope), self._too_large())
             await response(scope, receive, send)
             return
@@ -66,3 +66,9 @@ class BodyLimit:
         detail = f"The request's body is larger than the {self._max_bytes} bytes that this server takes."
         # The connection stays: closed while the client still sends, it would be reset, and the answer lost with it.
         return HTTPException(413, detail)
+
+
+def _announced_size(scope: Scope) -> int:
+    """Returns what Content-Length says; 0 where there is none, or none that is a number."""
+    text = Headers(scope=scope).get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else 0

@@ -1,4 +1,4 @@
-"""`--enable-request-id-headers`: every answer says which request it belongs to."""
+"""`--enable-request-id-headers`: every answer says which request it belongs to, in its header as in its body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ class RequestIdHeader:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = Headers(scope=scope).get("x-request-id") or uuid.uuid4().hex
+        request_id = Headers(scope=scope).get("x-request-id")
+        if not request_id:
+            request_id = uuid.uuid4().hex
+            scope = {**scope, "headers": [*scope["headers"], (b"x-request-id", request_id.encode())]}
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,6 +1,6 @@
 import pytest
 
-KEYS = {"api_key": ("key-1", "key-2")}
+KEYS = {"api_key": ("key-1", "key-2", "schlüssel")}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,12 @@ async def test_who_has_no_key_stays_out(serve, headers):
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Authorization": "Bearer key-1"}, {"Authorization": "bearer key-2"}, {"x-api-key": "key-2"}],
+    [
+        {"Authorization": "Bearer key-1"},
+        {"Authorization": "bearer key-2"},
+        {"x-api-key": "key-2"},
+        {"Authorization": "Bearer schlüssel".encode()},
+    ],
 )
 async def test_who_has_one_of_the_keys_is_let_in(serve, headers):
     server = await serve(KEYS)

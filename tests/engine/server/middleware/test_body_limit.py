@@ -1,7 +1,7 @@
 import asyncio
 import json
 
-from tests.engine.server.rig import MESSAGES, asgi_scope
+from tests.engine.server.rig import MESSAGES, LeavingClient, asgi_scope
 
 PATH = "/v1/chat/completions"
 
@@ -24,6 +24,15 @@ async def test_a_body_that_does_not(serve):
 
     response = await server.client.post(PATH, content=pieces(), headers={"Content-Type": "application/json"})
     assert response.status_code == 413
+
+
+async def test_a_size_that_is_no_number_is_left_to_the_http_parser(server):
+    for size in ("²", "9" * 5000, "-1", "1e9"):
+        headers = [(b"content-type", b"application/json"), (b"content-length", size.encode("latin-1"))]
+        client = LeavingClient(server.app, PATH, messages=MESSAGES, max_tokens=1)
+        client.scope["headers"] = headers
+        await client.run()
+        assert client.sent[0]["status"] == 200
 
 
 async def test_a_large_body_within_the_limit(server):
