@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -204,7 +205,7 @@ def _check_number(name: str, value: object) -> None:
 
 
 def _refuse(name: str, rule: str, value: object) -> None:
-    raise InvalidRequestError(f"{name} {rule}, got {value!r}.", parameter=name)
+    raise InvalidRequestError(f"{name} {rule}, got {reprlib.repr(value)}.", parameter=name)
 
 
 def _as_strings(stop: object) -> tuple[str, ...]:
@@ -235,7 +236,7 @@ def _as_logit_bias(logit_bias: Mapping[Any, float] | None) -> dict[int, float]:
         # Token ids arrive from JSON as texts.
         biases = {int(str(token_id)): float(bias) for token_id, bias in (logit_bias or {}).items()}
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        message = f"logit_bias must map token ids to numbers, got {logit_bias!r}."
+        message = f"logit_bias must map token ids to numbers, got {reprlib.repr(logit_bias)}."
         raise InvalidRequestError(message, parameter="logit_bias") from error
     for token_id, bias in biases.items():
         if token_id < 0 or not -100 <= bias <= 100:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -33,14 +35,13 @@ class QueueFullError(VLLMLocalError):
     """Seconds after which a client may ask again."""
 
 
+@dataclass(frozen=True, slots=True)
 class ErrorStatus:
     """How an error looks to a client: the HTTP status, and OpenAI's and Anthropic's words for it."""
 
-    def __init__(self, status: int, kind: str, anthropic_kind: str) -> None:
-        """Takes all three."""
-        self.status = status
-        self.kind = kind
-        self.anthropic_kind = anthropic_kind
+    status: int
+    kind: str
+    anthropic_kind: str
 
 
 _BAD_REQUEST = ErrorStatus(400, "BadRequestError", "invalid_request_error")
@@ -60,6 +61,8 @@ _ANTHROPIC_KINDS: Mapping[int, str] = {404: "not_found_error", 413: "request_too
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _MAX_ERRORS = 10
 _MAX_INPUT = 200
+_MAX_MESSAGE = 2000
+_MAX_ITEMS = 8
 
 
 def status_of(error: Exception) -> ErrorStatus:
@@ -70,7 +73,7 @@ def status_of(error: Exception) -> ErrorStatus:
 def message_of(error: Exception) -> str:
     """Returns what a client may read: the words of our own errors, and nothing of others."""
     if isinstance(error, VLLMLocalError):
-        return _ADDRESS.sub("", str(error))
+        return _shorten(_ADDRESS.sub("", str(error)), _MAX_MESSAGE)
     logger.error("A request failed unexpectedly.", exc_info=error)
     return "Internal server error"
 
@@ -95,8 +98,9 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Answers any error of ours, and what nobody expected."""
     status = status_of(error)
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, QueueFullError) else None
-    is_anthropic = request.url.path.endswith(MESSAGES_PATH) or f"{MESSAGES_PATH}/" in request.url.path
-    body = anthropic_body(message_of(error), status.anthropic_kind) if is_anthropic else body_of(error)
+    body = body_of(error)
+    if _is_anthropic(request):
+        body = anthropic_body(body["error"]["message"], status.anthropic_kind)
     return JSONResponse(body, status.status, headers)
 
 
@@ -129,9 +133,14 @@ async def answer_nobody(request: Request, error: Exception) -> Response:  # noqa
 
 
 def _answer(request: Request, message: str, status: int, param: str | None = None) -> JSONResponse:
-    if MESSAGES_PATH in request.url.path:
+    if _is_anthropic(request):
         return JSONResponse(anthropic_body(message, _ANTHROPIC_KINDS.get(status, "invalid_request_error")), status)
     return JSONResponse(error_body(message, HTTPStatus(status).phrase, status, param), status)
+
+
+def _is_anthropic(request: Request) -> bool:
+    path = request.url.path
+    return path.endswith(MESSAGES_PATH) or f"{MESSAGES_PATH}/" in path
 
 
 def _is_other_content_type(request: Request) -> bool:
@@ -145,6 +154,22 @@ def _location(parts: Sequence[object]) -> str:
 
 def _show_problem(problem: Mapping[str, Any]) -> str:
     shown = {"type": problem.get("type"), "loc": _location(problem.get("loc", ())), "msg": problem.get("msg")}
-    text = repr(problem.get("input"))
-    shown["input"] = text if len(text) <= _MAX_INPUT else f"{text[:_MAX_INPUT]}…"
+    shown["input"] = _shorten(_excerpt(problem.get("input")), _MAX_INPUT)
     return str(shown)
+
+
+def _excerpt(value: object, depth: int = 3) -> str:
+    """Returns the beginning of a value as Python writes it; all of it could be as long as a body."""
+    if not isinstance(value, (dict, list)):
+        return repr(value[:_MAX_INPUT] if isinstance(value, (str, bytes)) else value)
+    if not depth:
+        return "…"
+    more = ", …" if len(value) > _MAX_ITEMS else ""
+    if isinstance(value, list):
+        return f"[{', '.join(_excerpt(item, depth - 1) for item in value[:_MAX_ITEMS])}{more}]"
+    items = islice(value.items(), _MAX_ITEMS)
+    return f"{{{', '.join(f'{_excerpt(name)}: {_excerpt(item, depth - 1)}' for name, item in items)}{more}}}"
+
+
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"

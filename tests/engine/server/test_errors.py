@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -115,9 +116,28 @@ async def test_a_long_body_is_not_echoed(server):
     assert len(response.text) < 1000
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [5] * 200_000},
+        {"messages": MESSAGES, "stop": [5] * 200_000},
+        {"messages": MESSAGES, "logit_bias": dict.fromkeys(map(str, range(200_000)), "x")},
+        {"messages": MESSAGES, "stop_token_ids": [*range(200_000), -1]},
+        {"messages": MESSAGES, "model": "m" * 200_000},
+        {"no_messages": {str(index): [[[[index]]]] for index in range(2000)}},
+    ],
+)
+async def test_a_long_body_that_is_wrong_is_given_up_at_its_first_mistakes(server, body):
+    response = await server.client.post(PATH, json=body)
+    assert response.status_code in {400, 404}
+    assert len(response.content) < 3000
+    assert not re.match(r"\d\d+ validation errors", response.json()["error"]["message"]), "each of them takes memory"
+
+
 async def test_many_mistakes_are_not_all_listed(server):
-    response = await server.chat(messages=[5] * 100)
-    assert response.json()["error"]["message"].startswith("100 validation errors:\n")
+    names = ("temperature", "top_p", "top_k", "min_p", "n", "seed", "min_tokens", "priority", "stream", "echo", "model")
+    response = await server.chat(**{name: [5] for name in names})
+    assert response.json()["error"]["message"].startswith("11 validation errors:\n")
     assert response.json()["error"]["message"].count("\n") == 10
 
 

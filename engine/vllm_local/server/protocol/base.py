@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema
+
+T = TypeVar("T")
+
+
+class _FailFast:
+    """pydantic's own, which cannot be hashed and so not be in a union."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return {**handler(source), "fail_fast": True}  # type: ignore[misc, return-value]
+
+
 
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """A word for the chat template."""
+Items: TypeAlias = Annotated[list[T], _FailFast()]
+"""A list that is given up at its first wrong item: a body has room for millions, and each error takes half a KiB."""
+_Biases: TypeAlias = Annotated[
+    dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}})
+]
+"""Numbers; `SamplingParams` says so, since pydantic would list every value that is none."""
 
 
 class RequestBody(BaseModel):
@@ -38,13 +56,13 @@ class SamplingFields(BaseModel):
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
+    stop: str | Items[str] | None = None
+    stop_token_ids: Items[int] | None = None
     include_stop_str_in_output: bool | None = None
     ignore_eos: bool | None = None
     min_tokens: int | None = None
-    logit_bias: dict[str, float] | None = None
-    allowed_token_ids: list[int] | None = None
+    logit_bias: _Biases | None = None
+    allowed_token_ids: Items[int] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
 
@@ -70,12 +88,12 @@ class DeliveryFields(BaseModel):
 class TemplateFields(BaseModel):
     """A conversation, and how the chat template shows it."""
 
-    messages: list[dict[str, Any]]
+    messages: Items[dict[str, Any]]
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     add_special_tokens: bool | None = None
     """Add what the model expects around a plain prompt; not by default, since the template has written it out."""
-    documents: list[dict[str, Any]] | None = None
+    documents: Items[dict[str, Any]] | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: ReasoningEffort | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from vllm_local.server.protocol.base import DeliveryFields, RequestBody, SamplingFields
+from vllm_local.server.protocol.base import DeliveryFields, Items, RequestBody, SamplingFields
 
 
 class CompletionRequest(SamplingFields, DeliveryFields, RequestBody):
     """Prompts to be continued."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: str | Items[str] | Items[int] | Items[Items[int]] | None = None
     max_tokens: int | None = 16
     logprobs: int | None = None
     echo: bool = False

@@ -6,22 +6,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from vllm_local.server.protocol.base import RequestBody
+from vllm_local.server.protocol.base import Items, RequestBody
 
 
 class AnthropicMessage(BaseModel):
     """One message; its content is a text or a list of blocks."""
 
     role: Literal["user", "assistant", "system"]
-    content: str | list[dict[str, Any]]
+    content: str | Items[dict[str, Any]]
 
 
 class CountTokensRequest(RequestBody):
     """A conversation whose length is wanted."""
 
-    messages: list[AnthropicMessage]
-    system: str | list[dict[str, Any]] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Items[AnthropicMessage]
+    system: str | Items[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -30,7 +30,7 @@ class MessagesRequest(CountTokensRequest):
     """A conversation to be continued."""
 
     max_tokens: int
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[str] | None = None
     stream: bool | None = None
     temperature: float | None = None
     top_p: float | None = None

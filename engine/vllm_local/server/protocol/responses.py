@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from vllm_local.server.protocol.base import ReasoningEffort, RequestBody, SamplingFields
+from vllm_local.server.protocol.base import Items, ReasoningEffort, RequestBody, SamplingFields
 
 
 class Reasoning(BaseModel):
@@ -20,7 +20,7 @@ class Reasoning(BaseModel):
 class ResponsesRequest(SamplingFields, RequestBody):
     """A text or a conversation to be answered."""
 
-    input: str | list[dict[str, Any]]
+    input: str | Items[dict[str, Any]]
     instructions: str | None = None
     max_output_tokens: int | None = None
     stream: bool | None = None
@@ -29,11 +29,11 @@ class ResponsesRequest(SamplingFields, RequestBody):
     previous_response_id: str | None = None
     background: bool | None = None
     truncation: str | None = None
-    include: list[str] | None = None
+    include: Items[str] | None = None
     top_logprobs: int | None = None
     text: dict[str, Any] | None = None
     reasoning: Reasoning | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     metadata: dict[str, Any] | None = None

@@ -6,19 +6,19 @@ from typing import Any
 
 from pydantic import Field
 
-from vllm_local.server.protocol.base import RequestBody, TemplateFields
+from vllm_local.server.protocol.base import Items, RequestBody, TemplateFields
 
 
 class TokenizeRequest(TemplateFields, RequestBody):
     """A text, or a conversation, whose tokens are wanted."""
 
     prompt: str | None = None
-    messages: list[dict[str, Any]] = Field(default_factory=list)
-    tools: list[dict[str, Any]] | None = None
+    messages: Items[dict[str, Any]] = Field(default_factory=list)
+    tools: Items[dict[str, Any]] | None = None
     return_token_strs: bool = False
 
 
 class DetokenizeRequest(RequestBody):
     """Tokens whose text is wanted."""
 
-    tokens: list[int]
+    tokens: Items[int]
