@@ -7,9 +7,7 @@ copied, pickled and forked at any time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import threading
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import Future
@@ -22,6 +20,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_vllm_local._batching import result_for_current_batch
 from langchain_vllm_local._messages import to_openai_messages
 from langchain_vllm_local._parameters import ChatParameters
+from langchain_vllm_local._registry import Registry
 from langchain_vllm_local._results import chat_chunks, chat_result
 from langchain_vllm_local._running import RequestStream, loop_timer, running, thread_timer
 from vllm_local.config import EngineConfig
@@ -75,62 +74,30 @@ class EngineRegistry:
 
     def __init__(self) -> None:
         """Makes an empty registry."""
-        self._lock = threading.Lock()
-        self._engines: dict[str, Future[AsyncLLM]] = {}
+        self._engines: Registry[AsyncLLM] = Registry("vllm-local-load")
 
     def engine(self, config: EngineConfig) -> Future[AsyncLLM]:
         """Returns the engine for these arguments, which is loaded by the first caller who asks.
 
         An engine that was shut down or has died, or a load that failed, is replaced by a new one.
         """
-        key = _registry_key(config)
-        with self._lock:
-            future = self._engines.get(key)
-            if future is None or _is_unusable(future):
-                future = self._engines[key] = Future()
-                future.set_running_or_notify_cancel()
-                # In a thread of its own, so that Ctrl-C and event loops need not wait for it, and so that a process
-                # forked from this thread finds no OpenMP threads that only existed in its parent.
-                threading.Thread(target=_load_into, args=(future, config), name="vllm-local-load", daemon=True).start()
-        return future
+        return self._engines.get(registry_key(config), lambda: load_engine(config))
 
     def loaded_engine(self, config: EngineConfig) -> AsyncLLM | None:
         """Returns the engine for these arguments if it is loaded and well."""
-        future = self._engines.get(_registry_key(config))
-        return future.result() if future is not None and future.done() and not _is_unusable(future) else None
+        return self._engines.ready(registry_key(config))
 
     def close(self, config: EngineConfig | None = None) -> None:
         """Shuts the engine of these arguments down, or all engines; waits for those that are being loaded."""
-        with self._lock:
-            keys = list(self._engines) if config is None else [_registry_key(config)]
-            futures = [self._engines.pop(key) for key in keys if key in self._engines]
-        for future in futures:
-            with contextlib.suppress(Exception):
-                future.result().close()
+        self._engines.close(None if config is None else registry_key(config))
 
 
-def _registry_key(config: EngineConfig) -> str:
-    # The token decides who may download, not what is run; and a key should hold no secret.
+def registry_key(config: EngineConfig) -> str:
+    """Returns what tells engines apart: their arguments, but not the hub's token.
+
+    The token decides who may download, not what is run; and a key should hold no secret.
+    """
     return replace(config, hf_token=None).key()
-
-
-def _is_unusable(future: Future[AsyncLLM]) -> bool:
-    if not future.done():
-        return False
-    if future.exception() is not None:
-        return True
-    try:
-        future.result().check_health()
-    except Exception:  # noqa: BLE001 - dead or closed, whatever it says
-        return True
-    return False
-
-
-def _load_into(future: Future[AsyncLLM], config: EngineConfig) -> None:
-    try:
-        future.set_result(load_engine(config))
-    except BaseException as error:  # noqa: BLE001 - it belongs to those who wait for the engine
-        future.set_exception(error)
 
 
 def load_engine(config: EngineConfig) -> AsyncLLM:

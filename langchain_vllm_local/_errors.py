@@ -10,6 +10,8 @@
 | EngineClosedError            | ModelConnectionError: retryable, since the next call loads the engine anew |
 | other EngineError            | ModelAPIError: retryable, likewise                                         |
 | (a timeout)                  | ModelTimeoutError                                                          |
+
+What comes from a server is of these classes too, and of OpenAI's on top (`_server_errors.py`).
 """
 
 from __future__ import annotations
@@ -70,6 +72,14 @@ class LocalEngineClosedError(engine.EngineClosedError, langchain.ModelConnection
     """An engine that was shut down."""
 
 
+class LocalServerStartError(engine.EngineError, langchain.ModelError):
+    """A server that ended while it was starting; the message has the end of its log."""
+
+
+class LocalServerDeadError(engine.EngineDeadError, langchain.ModelAPIError):
+    """A server that has ended by itself; the next call starts another."""
+
+
 class LocalEngineError(engine.EngineError, langchain.ModelAPIError):
     """Another failure that is not the caller's."""
 
@@ -99,7 +109,7 @@ _TRANSLATIONS: tuple[tuple[type[engine.VLLMLocalError], type[engine.VLLMLocalErr
 )
 
 _MEMORY_HINT = "shutdown() frees a chat model's engine, ChatVLLMLocal.shutdown_all() those of all."
-_ATTACH_HINT = "base_url=, for a model that a server runs, is not in this version yet."
+_ATTACH_HINT = 'backend="vllm" or base_url= run it elsewhere: docs/scale-out.md.'
 
 
 @contextlib.contextmanager

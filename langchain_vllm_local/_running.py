@@ -17,8 +17,8 @@ StartTimer = Callable[[float, Callable[[], None]], Callable[[], None]]
 """Takes seconds and what to call then; returns what cancels it."""
 
 
-class RequestStream(Protocol):
-    """The engine's stream of a request's outputs, as far as it is needed here."""
+class Abortable(Protocol):
+    """A request, in the engine or over HTTP, as far as watching it needs it."""
 
     @property
     def request_id(self) -> str:
@@ -26,10 +26,6 @@ class RequestStream(Protocol):
 
     def abort(self) -> None:
         """Ends the request soon; harmless if it has ended."""
-
-    def __iter__(self) -> Iterator[RequestOutput]: ...
-
-    def __aiter__(self) -> AsyncIterator[RequestOutput]: ...
 
     def __enter__(self) -> Any: ...
 
@@ -39,15 +35,23 @@ class RequestStream(Protocol):
         """Aborts the request if it runs."""
 
 
+class RequestStream(Abortable, Protocol):
+    """The engine's stream of a request's outputs."""
+
+    def __iter__(self) -> Iterator[RequestOutput]: ...
+
+    def __aiter__(self) -> AsyncIterator[RequestOutput]: ...
+
+
 class RunningRequest:
     """A request and its deadline.
 
     Attributes:
-        stream: The engine's outputs for it.
+        stream: The request.
         timeout: Seconds it may take in all, or None.
     """
 
-    def __init__(self, stream: RequestStream, timeout: float | None) -> None:
+    def __init__(self, stream: Abortable, timeout: float | None) -> None:
         """Notes the request; `running` watches it."""
         self.stream = stream
         self.timeout = timeout
@@ -68,11 +72,15 @@ class RunningRequest:
         """
         if output is not None and output.finished and not _is_aborted(output):
             return output
+        raise self.abort_error()
+
+    def abort_error(self) -> LocalTimeoutError | LocalRequestAbortedError:
+        """Returns what its caller is told of a request that was aborted."""
         if self._expired:
             message = f"The request took longer than its timeout of {self.timeout} seconds and was aborted."
-            raise LocalTimeoutError(f"{message} Ask for fewer max_tokens, or raise timeout.")
+            return LocalTimeoutError(f"{message} Ask for fewer max_tokens, or raise timeout.")
         message = f"The request {self.stream.request_id} was aborted before its answer was complete."
-        raise LocalRequestAbortedError(message)
+        return LocalRequestAbortedError(message)
 
     def checked_so_far(self, output: RequestOutput) -> RequestOutput:
         """Returns an output of a stream unless it says that the request was aborted."""
@@ -84,7 +92,7 @@ def _is_aborted(output: RequestOutput) -> bool:
 
 
 @contextlib.contextmanager
-def running(stream: RequestStream, timeout: float | None, start_timer: StartTimer) -> Iterator[RunningRequest]:
+def running(stream: Abortable, timeout: float | None, start_timer: StartTimer) -> Iterator[RunningRequest]:
     """Watches a request while the block runs, and aborts it if the block ends before it.
 
     Args:

@@ -24,6 +24,7 @@ from vllm_local.config import EngineConfig
 from vllm_local.default_logging import show_messages
 from vllm_local.errors import EngineClosedError, EngineDeadError, InvalidConfigError
 from vllm_local.server.app import create_app
+from vllm_local.server.http_protocol import http_protocol
 from vllm_local.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -200,6 +201,8 @@ def _unlinking(settings: ServerSettings) -> Iterator[None]:
 def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=http_protocol(settings.header_timeout, settings.send_timeout),
+        ws="none",
         lifespan="off",
         log_level=settings.uvicorn_log_level,
         access_log=not settings.disable_uvicorn_access_log,

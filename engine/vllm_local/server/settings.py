@@ -50,7 +50,9 @@ class ServerSettings:
         enable_server_load_tracking: `/load` tells how many requests are being answered.
         disable_fastapi_docs: No /docs, /redoc and /openapi.json.
         max_body_bytes: Size of a request's body beyond which it is answered 413.
-        body_timeout: Seconds without a byte of a request's body after which it is answered 408.
+        header_timeout: Seconds for a request's head, after which the connection is closed.
+        body_timeout: Seconds for a request's body, and one more for each 4 KiB of it, after which it is answered 408.
+        send_timeout: Seconds in which a client reads nothing of its answer, after which it counts as gone.
         enable_log_requests: Log each request's parameters, and its prompt.
         max_log_len: Characters, or tokens, of a prompt that are logged at most.
         sse_keep_alive_interval: Seconds of silence after which a stream gets a comment line; None: never.
@@ -89,7 +91,9 @@ class ServerSettings:
     enable_server_load_tracking: bool = False
     disable_fastapi_docs: bool = False
     max_body_bytes: int = 32 * MEBIBYTE
+    header_timeout: float = 60.0
     body_timeout: float = 60.0
+    send_timeout: float = 300.0
     enable_log_requests: bool = False
     max_log_len: int | None = None
     sse_keep_alive_interval: float | None = None
@@ -157,7 +161,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_num_queued_reqs": (0, _INF),
     "max_num_queued_tokens": (0, _INF),
     "max_body_bytes": (1, _INF),
-    "body_timeout": (0.001, _MAX_SECONDS),
+    **dict.fromkeys(("header_timeout", "body_timeout", "send_timeout"), (0.001, _MAX_SECONDS)),
     "max_log_len": (0, _INF),
     "sse_keep_alive_interval": (0.001, _MAX_SECONDS),
     "stream_interval": (1, _INF),
@@ -169,7 +173,7 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], bool]] = {
     **dict.fromkeys(("uds", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "chat_template"), (str, True)),
     **dict.fromkeys(("port", "ssl_cert_reqs", "max_body_bytes", "stream_interval", "max_logprobs"), (int, False)),
     **dict.fromkeys(("max_num_queued_reqs", "max_num_queued_tokens", "max_log_len"), (int, True)),
-    **dict.fromkeys(("shutdown_timeout", "body_timeout"), (_NUMBER, False)),
+    **dict.fromkeys(("shutdown_timeout", "header_timeout", "body_timeout", "send_timeout"), (_NUMBER, False)),
     "sse_keep_alive_interval": (_NUMBER, True),
     "default_chat_template_kwargs": (Mapping, False),
 }

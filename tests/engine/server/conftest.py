@@ -5,6 +5,7 @@ import pytest
 
 from tests.engine.engine_fakes import FakeModelRunner, make_engine
 from tests.engine.server.rig import Server
+from tests.engine.server.serving import Running, until
 from vllm_local.server.app import create_app
 from vllm_local.server.settings import ServerSettings
 
@@ -34,3 +35,18 @@ async def serve(runner):
 @pytest.fixture
 async def server(serve):
     return await serve()
+
+
+@pytest.fixture
+def run(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(**settings):
+            running = Running(tmp_path / "s", **settings)
+            stack.callback(running.engine.close)
+            stack.callback(running.stop)
+            running.thread.start()
+            until(lambda: running.server.started)
+            return running
+
+        yield start

@@ -8,76 +8,16 @@ import ssl
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 
 import httpx
 import pytest
 
-from tests.engine.engine_fakes import FakeModelRunner, make_engine
-from tests.engine.server.rig import MESSAGES, parse_events
+from tests.engine.server.rig import parse_events
+from tests.engine.server.serving import BODY, CHAT, until
 from vllm_local.errors import EngineDeadError, InvalidConfigError
-from vllm_local.server.app import create_app
-from vllm_local.server.run import Server, address_of, bind
+from vllm_local.server.run import address_of, bind
 from vllm_local.server.settings import ServerSettings
-
-CHAT = "http://server/v1/chat/completions"
-BODY = {"messages": MESSAGES, "max_tokens": 100}
-
-
-class Running:
-    """A server in a thread, on a Unix socket, over a fake engine."""
-
-    def __init__(self, uds, **settings):
-        self.runner = FakeModelRunner(step_seconds=0.02)
-        self.engine = make_engine(self.runner)
-        self.settings = ServerSettings(uds=str(uds), uvicorn_log_level="critical", **settings)
-        self.listener = bind(self.settings)
-        self.server = Server(self.engine, create_app(self.engine, self.settings), self.settings)
-        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
-        self.answers = []
-
-    def client(self):
-        return httpx.Client(transport=httpx.HTTPTransport(uds=self.settings.uds), timeout=30)
-
-    def ask_in_thread(self, **more):
-        """Asks for a long answer, and waits until it has begun."""
-        num_steps = self.runner.num_steps
-        thread = threading.Thread(target=self._ask, args=(BODY | more,))
-        thread.start()
-        until(lambda: self.runner.num_steps > num_steps + 2)
-        return thread
-
-    def _ask(self, body):
-        with self.client() as client:
-            self.answers.append(client.post(CHAT, json=body))
-
-    def stop(self):
-        self.server.should_exit = True
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-
-
-@pytest.fixture
-def run(tmp_path):
-    with contextlib.ExitStack() as stack:
-
-        def start(**settings):
-            running = Running(tmp_path / "s", **settings)
-            stack.callback(running.engine.close)
-            stack.callback(running.stop)
-            running.thread.start()
-            until(lambda: running.server.started)
-            return running
-
-        yield start
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 class TestBinding:
@@ -230,11 +170,16 @@ class TestTheEnd:
 
     def test_an_engine_that_dies_ends_the_server(self, run):
         running = run()
+        threads = [running.ask_in_thread(stream=index % 2 == 1) for index in range(6)]
+        until(lambda: running.engine.stats().num_running == 6)
         running.runner.failure = RuntimeError("out of order")
-        with running.client() as client:
-            answer = client.post(CHAT, json=BODY)
-        assert answer.status_code == 500
-        assert "out of order" in answer.json()["error"]["message"]
+        for thread in threads:
+            thread.join(10)
+        for answer in running.answers:
+            body = answer.json() if answer.status_code == 500 else parse_events(answer.text)[-2]
+            assert body["error"]["type"] == "InternalServerError"
+            assert "out of order" in body["error"]["message"]
+        assert len(running.answers) == 6
         running.thread.join(10)
         assert not running.thread.is_alive()
         assert isinstance(running.server.engine_error, EngineDeadError)
@@ -266,15 +211,19 @@ def test_a_signal_under_load_ends_the_process_well(tmp_path, signal_number, shut
             line = process.stderr.readline()
             assert line, log
             log += line
-        with client.stream("POST", CHAT, json={**BODY, "max_tokens": 40, "stream": True}) as response:
-            lines = response.iter_lines()
-            next(lines)
+        with contextlib.ExitStack() as stack:
+            body = {**BODY, "max_tokens": 80, "stream": True}
+            streams = [stack.enter_context(client.stream("POST", CHAT, json=body)) for _ in range(8)]
+            all_lines = [stream.iter_lines() for stream in streams]
+            for lines in all_lines:
+                next(lines)
             process.send_signal(signal_number)
-            *_, last, done = [line for line in lines if line]
+            ends = [[line for line in lines if line][-2:] for lines in all_lines]
         log += process.communicate(timeout=20)[1]
     assert process.returncode == 0, log
-    assert done == "data: [DONE]"
-    assert ("error" in json.loads(last[6:])) == (shutdown_timeout == 0)
+    for last, done in ends:
+        assert done == "data: [DONE]"
+        assert ("error" in json.loads(last[6:])) == (shutdown_timeout == 0)
     assert "Traceback" not in log
     assert f"Listening on unix:{uds}" in log
     assert "serves vllm-local-starter (Fake, float32 on cpu)" in log

@@ -77,8 +77,16 @@ LISTEN_FLAGS: tuple[Flag, ...] = (
     _switch(name="enable-request-id-headers", help="Answer with an X-Request-Id header."),
     _switch(name="enable-server-load-tracking", help="Count running requests at /load."),
     _front(name="max-body-bytes", type=integer, help="Longest request body (not an option of vLLM's)."),
+    _front(name="header-timeout", type=number, help="Seconds for a request's head (not an option of vLLM's)."),
     _front(
-        name="body-timeout", type=number, help="Seconds without a byte of a request's body (not an option of vLLM's)."
+        name="body-timeout",
+        type=number,
+        help="Seconds for a request's body, and one more for each 4 KiB of it (not an option of vLLM's).",
+    ),
+    _front(
+        name="send-timeout",
+        type=number,
+        help="Seconds in which a client may read nothing of its answer (not an option of vLLM's).",
     ),
     _front(name="sse-keep-alive-interval", type=number, help="Seconds between comments that keep a quiet stream open."),
     _front(name="shutdown-timeout", type=number, help="Seconds that running requests get at the end; 0 aborts them."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -13,11 +14,13 @@ from vllm_local.server.errors import answer_http_error
 
 _CLOSE = {"Connection": "close"}
 """The rest of the body may never come, so the connection cannot be used again."""
+_BYTES_A_SECOND = 4096
+"""What a body must come at, on the whole: a byte now and then would hold a connection for years."""
 _MAX_DIGITS = 20
 
 
 class BodyLimit:
-    """Answers 413 to a body that is too large, and 408 to one that stops coming."""
+    """Answers 413 to a body that is too large, and 408 to one that stops coming, or trickles."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout: float) -> None:
         """Takes the limits.
@@ -25,7 +28,7 @@ class BodyLimit:
         Args:
             app: What follows.
             max_bytes: Largest body.
-            timeout: Seconds that may pass between two pieces of a body.
+            timeout: Seconds for a body, and one more for each 4 KiB of it.
         """
         self._app = app
         self._max_bytes = max_bytes
@@ -43,16 +46,16 @@ class BodyLimit:
         await self._app(scope, self._watched(receive), send)
 
     def _watched(self, receive: Receive) -> Receive:
-        num_bytes, is_complete = 0, False
+        num_bytes, is_complete, deadline = 0, False, time.monotonic() + self._timeout
 
         async def watched() -> Message:
             nonlocal num_bytes, is_complete
             if is_complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self._timeout)
+                message = await asyncio.wait_for(receive(), deadline + num_bytes / _BYTES_A_SECOND - time.monotonic())
             except asyncio.TimeoutError:
-                detail = f"No more of the request's body came within {self._timeout:g} seconds."
+                detail = f"The request's body did not come within {self._timeout:g} seconds and one for each 4 KiB."
                 raise HTTPException(408, detail, _CLOSE) from None
             num_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)

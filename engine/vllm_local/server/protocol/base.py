@@ -17,7 +17,6 @@ class _FailFast:
         return {**handler(source), "fail_fast": True}  # type: ignore[misc, return-value]
 
 
-
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """A word for the chat template."""
 Items: TypeAlias = Annotated[list[T], _FailFast()]

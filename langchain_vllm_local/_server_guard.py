@@ -1,0 +1,137 @@
+"""Runs a server for as long as its parent lives: `python -I _server_guard.py COMMAND...`, of the standard library alone.
+
+Standard input is the read end of a pipe to which nobody writes. It ends when the parent closes its end or dies, in
+whatever way, `kill -9` included; then the server is ended with everything that it has started. The server's own end
+is the guard's too, with the same exit status.
+
+The parent cannot ask the system for this: PR_SET_PDEATHSIG fires when the *thread* ends that started the child.
+Here the thread is the guard's main one, so it is used as well, for the case that somebody kills the guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+GRACE_SECONDS = 5.0
+"""What the server gets between being asked to end and being killed."""
+_PR_SET_PDEATHSIG = 1
+
+
+class Guard:
+    """One server and its end."""
+
+    def __init__(self, command: list[str]) -> None:
+        """Starts the server in a process group of its own, which Ctrl-C in the parent's terminal does not reach."""
+        self.server = subprocess.Popen(  # noqa: S603 - our own command line
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_make_dying_with_parent(),  # noqa: PLW1509 - there are no threads yet
+        )
+        self._is_ending = threading.Lock()
+
+    def watch(self) -> None:
+        """Ends the server when the parent has gone."""
+        while os.read(0, 1024):
+            pass
+        self.end()
+
+    def end(self) -> None:
+        """Asks the server to end, and kills it if it does not."""
+        if not self._is_ending.acquire(blocking=False):
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.server.wait(GRACE_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills the server and what it has started and left behind."""
+        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _signal(self, number: int) -> None:
+        if sys.platform == "win32":
+            if self.server.poll() is None:
+                self.server.terminate()
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.server.pid, number)
+
+
+def main(command: list[str]) -> int:
+    """Runs a command under guard and returns its exit status, negative for a signal."""
+    job = _die_together() if sys.platform == "win32" else None
+    guard = Guard(command)
+    threading.Thread(target=guard.watch, daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=guard.end, daemon=True).start())
+    status = guard.server.wait()
+    guard.kill()
+    del job
+    return status
+
+
+def _make_dying_with_parent() -> Callable[[], None] | None:
+    """Returns what the server runs before it starts, so that it ends with the guard; on Linux only."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def die_with_parent() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+    return die_with_parent
+
+
+def _die_together() -> object:
+    """Puts this process into a Windows job whose members end when its handle goes, that is with this process."""
+    from ctypes import wintypes
+
+    class BasicLimits(ctypes.Structure):
+        _fields_ = (
+            ("PerProcessUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("PerJobUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("LimitFlags", wintypes.DWORD),
+            ("MinimumWorkingSetSize", ctypes.c_size_t),
+            ("MaximumWorkingSetSize", ctypes.c_size_t),
+            ("ActiveProcessLimit", wintypes.DWORD),
+            ("Affinity", ctypes.c_size_t),
+            ("PriorityClass", wintypes.DWORD),
+            ("SchedulingClass", wintypes.DWORD),
+        )
+
+    class ExtendedLimits(ctypes.Structure):
+        _fields_ = (
+            ("BasicLimitInformation", BasicLimits),
+            ("IoInfo", ctypes.c_ulonglong * 6),
+            ("ProcessMemoryLimit", ctypes.c_size_t),
+            ("JobMemoryLimit", ctypes.c_size_t),
+            ("PeakProcessMemoryUsed", ctypes.c_size_t),
+            ("PeakJobMemoryUsed", ctypes.c_size_t),
+        )
+
+    extended_limit_information, kill_on_job_close = 9, 0x2000
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
+    kernel.CreateJobObjectW.restype = wintypes.HANDLE
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    kernel.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD)
+    kernel.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+    job = kernel.CreateJobObjectW(None, None)
+    limits = ExtendedLimits()
+    limits.BasicLimitInformation.LimitFlags = kill_on_job_close
+    kernel.SetInformationJobObject(job, extended_limit_information, ctypes.byref(limits), ctypes.sizeof(limits))
+    kernel.AssignProcessToJobObject(job, kernel.GetCurrentProcess())
+    return job
+
+
+if __name__ == "__main__":
+    _status = main(sys.argv[1:])
+    # Not sys.exit, which would wait for the thread that reads the pipe.
+    os._exit(_status if _status >= 0 else 128 - _status)

@@ -1,0 +1,57 @@
+"""A server in a thread, for tests of what only a real connection shows."""
+
+import threading
+import time
+
+import httpx
+
+from tests.engine.engine_fakes import FakeModelRunner, make_engine
+from tests.engine.server.rig import MESSAGES
+from vllm_local.server.app import create_app
+from vllm_local.server.run import Server, bind
+from vllm_local.server.settings import ServerSettings
+
+CHAT = "http://server/v1/chat/completions"
+BODY = {"messages": MESSAGES, "max_tokens": 100}
+
+
+class Running:
+    """A server in a thread, on a Unix socket, over a fake engine."""
+
+    def __init__(self, uds, **settings):
+        self.runner = FakeModelRunner(step_seconds=0.02)
+        self.engine = make_engine(self.runner)
+        self.settings = ServerSettings(uds=str(uds), uvicorn_log_level="critical", **settings)
+        self.listener = bind(self.settings)
+        app = create_app(self.engine, self.settings)
+        self.context = app.state.context
+        self.server = Server(self.engine, app, self.settings)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self.answers = []
+
+    def client(self):
+        return httpx.Client(transport=httpx.HTTPTransport(uds=self.settings.uds), timeout=30)
+
+    def ask_in_thread(self, **more):
+        """Asks for a long answer, and waits until it has begun."""
+        num_steps = self.runner.num_steps
+        thread = threading.Thread(target=self._ask, args=(BODY | more,))
+        thread.start()
+        until(lambda: self.runner.num_steps > num_steps + 2)
+        return thread
+
+    def _ask(self, body):
+        with self.client() as client:
+            self.answers.append(client.post(CHAT, json=body))
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
