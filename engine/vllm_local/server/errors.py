@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vllm_local.errors import EngineClosedError, InvalidRequestError, VLLMLocalError
+from vllm_local.errors import EngineClosedError, EngineError, InvalidRequestError, VLLMLocalError
 from vllm_local.server.json_response import JSONResponse
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ ERROR_STATUSES: tuple[tuple[type[Exception], ErrorStatus], ...] = (
 
 _ANTHROPIC_KINDS: Mapping[int, str] = {404: "not_found_error", 413: "request_too_large", 408: "timeout_error"}
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_PATH = re.compile(r"(?<![^\s'\"(=])(?:[A-Za-z]:)?[\\/](?:[^\\/\s]+[\\/])+[^\s'\",;:)]*")
+"""A file of this machine's; in errors of ours alone, since a client's own words may look like one."""
 _MAX_ERRORS = 10
 _MAX_INPUT = 200
 _MAX_MESSAGE = 2000
@@ -73,7 +75,8 @@ def status_of(error: Exception) -> ErrorStatus:
 def message_of(error: Exception) -> str:
     """Returns what a client may read: the words of our own errors, and nothing of others."""
     if isinstance(error, VLLMLocalError):
-        return _shorten(_ADDRESS.sub("", str(error)), _MAX_MESSAGE)
+        text = _ADDRESS.sub("", str(error))
+        return _shorten(_PATH.sub("…", text) if isinstance(error, EngineError) else text, _MAX_MESSAGE)
     logger.error("A request failed unexpectedly.", exc_info=error)
     return "Internal server error"
 

@@ -50,8 +50,10 @@ class Generation:
         submit = functools.partial(context.engine.submit, priority=priority, cache_salt=cache_salt)
         try:
             stream = await context.engine.off_loop(submit, {"prompt_token_ids": token_ids}, params)
-        except BaseException:
+        except BaseException as error:
             ticket.leave()
+            if isinstance(error, asyncio.CancelledError):
+                record.end()  # started or not, its client has left
             raise
         return cls(stream, ticket, record)
 

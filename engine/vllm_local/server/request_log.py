@@ -18,4 +18,4 @@ def log_request(context: ServerContext, answer_id: str, prompts: Sequence[list[i
     limit = context.settings.max_log_len
     for token_ids in prompts:
         text = context.engine.tokenizer.decode(token_ids, skip_special_tokens=False)
-        logger.info("Received request %s: prompt: %r, %d tokens, %s", answer_id, text[:limit], len(token_ids), params)
+        logger.info("Received request %r: prompt: %r, %d tokens, %s", answer_id, text[:limit], len(token_ids), params)

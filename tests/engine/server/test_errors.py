@@ -36,6 +36,10 @@ def test_what_is_not_meant_for_clients_is_not_told(caplog):
     assert message_of(KeyError("/etc/secret")) == "Internal server error"
     assert "/etc/secret" in caplog.text
     assert message_of(EngineError("<Thing at 0x7f00> failed")) == "<Thing> failed"
+    assert message_of(EngineError("No such file: '/home/me/model/a.bin'.")) == "No such file: '…'."
+    assert message_of(EngineError(r"File C:\Users\me\a.py, line 5")) == "File …, line 5"
+    assert message_of(EngineError("2 of 3/4 and/or 1/2/3 failed")) == "2 of 3/4 and/or 1/2/3 failed"
+    assert message_of(InvalidRequestError("stop: '/a/b/c'")) == "stop: '/a/b/c'", "these are the client's own words"
 
 
 @pytest.mark.parametrize(
