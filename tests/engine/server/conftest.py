@@ -5,9 +5,21 @@ import pytest
 
 from tests.engine.engine_fakes import FakeModelRunner, make_engine
 from tests.engine.server.rig import Server
-from tests.engine.server.serving import Running, until
+from tests.engine.server.serving import Running
+from vllm_local.async_llm import AsyncLLM
+from vllm_local.config import EngineConfig
 from vllm_local.server.app import create_app
 from vllm_local.server.settings import ServerSettings
+
+
+@pytest.fixture(scope="session")
+def inference_server_url():
+    """The starter model on a port, under the name of the model of LangChain's pages; tests need `enable_socket`."""
+    engine = AsyncLLM(EngineConfig(max_model_len=256, max_num_seqs=8, use_tqdm_on_load=False))
+    running = Running(engine, port=0, served_model_name="mosaicml/mpt-7b")
+    running.start()
+    yield f"{running.address.replace('127.0.0.1', 'localhost')}/v1"
+    running.stop()
 
 
 @pytest.fixture
@@ -42,11 +54,10 @@ def run(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def start(**settings):
-            running = Running(tmp_path / "s", **settings)
+            running = Running(uds=str(tmp_path / "s"), **settings)
             stack.callback(running.engine.close)
             stack.callback(running.stop)
-            running.thread.start()
-            until(lambda: running.server.started)
+            running.start()
             return running
 
         yield start

@@ -8,7 +8,7 @@ import httpx
 from tests.engine.engine_fakes import FakeModelRunner, make_engine
 from tests.engine.server.rig import MESSAGES
 from vllm_local.server.app import create_app
-from vllm_local.server.run import Server, bind
+from vllm_local.server.run import Server, address_of, bind
 from vllm_local.server.settings import ServerSettings
 
 CHAT = "http://server/v1/chat/completions"
@@ -16,12 +16,12 @@ BODY = {"messages": MESSAGES, "max_tokens": 100}
 
 
 class Running:
-    """A server in a thread, on a Unix socket, over a fake engine."""
+    """A server in a thread, over an engine, or over a fake one."""
 
-    def __init__(self, uds, **settings):
+    def __init__(self, engine=None, **settings):
         self.runner = FakeModelRunner(step_seconds=0.02)
-        self.engine = make_engine(self.runner)
-        self.settings = ServerSettings(uds=str(uds), uvicorn_log_level="critical", **settings)
+        self.engine = engine or make_engine(self.runner)
+        self.settings = ServerSettings(uvicorn_log_level="critical", **settings)
         self.listener = bind(self.settings)
         app = create_app(self.engine, self.settings)
         self.context = app.state.context
@@ -43,6 +43,14 @@ class Running:
     def _ask(self, body):
         with self.client() as client:
             self.answers.append(client.post(CHAT, json=body))
+
+    @property
+    def address(self):
+        return address_of(self.listener, self.settings)
+
+    def start(self):
+        self.thread.start()
+        until(lambda: self.server.started)
 
     def stop(self):
         self.server.should_exit = True

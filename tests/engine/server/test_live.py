@@ -2,18 +2,15 @@
 
 import asyncio
 import concurrent.futures
-import threading
 
 import anthropic
 import httpx2
 import openai
 import pytest
 
+from tests.engine.server.serving import Running
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import STARTER_MODEL_NAME, EngineConfig
-from vllm_local.server.app import create_app
-from vllm_local.server.run import Server, bind
-from vllm_local.server.settings import ServerSettings
 
 NAME = "mosaicml/mpt-7b"
 KEY = "the-key"
@@ -29,17 +26,10 @@ def engine():
 @pytest.fixture(scope="module")
 def uds(engine, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("server") / "s")
-    settings = ServerSettings(
-        uds=path, api_key=(KEY,), served_model_name=(NAME, STARTER_MODEL_NAME), uvicorn_log_level="warning"
-    )
-    with bind(settings) as listener:
-        server = Server(engine, create_app(engine, settings), settings)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        yield path
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+    running = Running(engine, uds=path, api_key=KEY, served_model_name=(NAME, STARTER_MODEL_NAME))
+    running.start()
+    yield path
+    running.stop()
 
 
 @pytest.fixture
