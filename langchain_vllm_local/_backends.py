@@ -23,8 +23,8 @@ from langchain_vllm_local._parameters import ChatParameters
 from langchain_vllm_local._registry import Registry
 from langchain_vllm_local._results import chat_chunks, chat_result
 from langchain_vllm_local._running import RequestStream, loop_timer, running, thread_timer
+from langchain_vllm_local._server_requests import check_one_answer
 from vllm_local.config import EngineConfig
-from vllm_local.errors import InvalidRequestError
 from vllm_local.outputs import RequestOutput
 from vllm_local.sampling_params import RequestOutputKind
 
@@ -218,9 +218,8 @@ class EngineBackend:
 def _submit(engine: AsyncLLM, prompt: list[int], parameters: ChatParameters, kind: RequestOutputKind) -> RequestStream:
     """Hands a rendered prompt to the engine, which checks everything before it returns."""
     sampling = engine.default_sampling_params(**parameters.sampling, output_kind=kind)
-    if sampling.n > 1 and kind is RequestOutputKind.DELTA:
-        message = f"n={sampling.n}: a stream has one answer; use invoke, batch or generate, or n=1."
-        raise InvalidRequestError(message, parameter="n")
+    if kind is RequestOutputKind.DELTA:
+        check_one_answer(sampling.n)
     return engine.submit(
         {"prompt_token_ids": prompt},
         sampling,

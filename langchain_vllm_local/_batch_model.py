@@ -52,7 +52,7 @@ class BatchingChatModel(IdentifiableChatModel):
             partial(answer, [one], stop, callbacks, run_id=its_id, **kwargs)
             for one, its_id in zip(messages, run_ids, strict=True)
         ]
-        by_index = dict(run_concurrently(calls, self.engine_config().max_num_seqs))
+        by_index = dict(run_concurrently(calls, self.max_concurrency))
         results = [by_index[index] for index in range(len(calls))]
         return LLMResult(
             generations=[generations for result in results for generations in result.generations],
@@ -115,7 +115,7 @@ class BatchingChatModel(IdentifiableChatModel):
                 raise
 
         configs = get_config_list(config, len(inputs))
-        limit = configs[0].get("max_concurrency") or self.engine_config().max_num_seqs
+        limit = configs[0].get("max_concurrency") or self.max_concurrency
         calls = [partial(answer, one, its_config) for one, its_config in zip(inputs, configs, strict=True)]
         if len(calls) == 1:
             yield 0, calls[0]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai  # noqa: TID253 - this module is for servers
+import openai
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai.chat_models.base import BaseChatOpenAI  # noqa: TID253 - the same
@@ -33,9 +33,10 @@ class DelegateChatOpenAI(BaseChatOpenAI):
         input_: LanguageModelInput,  # noqa: ARG002 - the payload has the messages
         *,
         stop: list[str] | None = None,  # noqa: ARG002 - and these too
+        payload: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        return kwargs
+        return {**(payload or {}), **kwargs}
 
     def _create_chat_result(
         self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from langchain_vllm_local._parameters import (
+    ALIASES,
+    HONOURED_BY_OWN_SERVER,
+    HONOURED_OVER_HTTP,
     NO_EFFECT,
     REQUEST_NAMES,
     SAMPLING_NAMES,
@@ -19,6 +22,7 @@ from langchain_vllm_local._parameters import (
     check_names,
 )
 from langchain_vllm_local._profile import DerivedProfile
+from langchain_vllm_local._server_requests import normalized_base_url
 from vllm_local.config import ENGINE_ARGUMENT_NAMES, STARTER_MODEL_NAME, EngineConfig
 from vllm_local.sampling_params import SamplingParams
 
@@ -39,15 +43,16 @@ class ChatVLLMLocalFields(BaseChatModel):
     model_name: str = Field(default=STARTER_MODEL_NAME, alias="model")
     """Hugging Face id or local folder; the starter model that ships in the package by default."""
     backend: Literal["engine", "server", "vllm"] | None = None
-    """"engine", the one in this process, is the only one in this version."""
+    """"engine" runs the model in this process, "server" in one that it starts, "vllm" by the real `vllm serve`."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the engine by vLLM's names: `max_model_len`, `max_num_seqs`, `dtype`, ... (`EngineConfig`)."""
+    # With backend="vllm": any option of `vllm serve`.
     openai_api_base: str | None = Field(default=None, alias="base_url")
-    """Address of a server to attach to. Not in this version."""
+    """Address of a server that somebody else runs, such as `http://localhost:8000/v1`."""
     openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
         default=None, alias="api_key"
     )
-    """That server's key. No effect in this process."""
+    """That server's key."""
 
     # ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────
     temperature: float | None = None
@@ -147,51 +152,73 @@ class ChatVLLMLocalFields(BaseChatModel):
         if not isinstance(values, dict):
             return values
         check_names(values, cls.model_fields, cls.__name__)
+        values = _with_address(values)
         if isinstance(values.get("profile"), DerivedProfile):
             values = {**values, "profile": None}
         return values
+
+    @field_validator("openai_api_base")
+    @classmethod
+    def _check_base_url(cls, base_url: str | None) -> str | None:
+        return None if base_url is None else normalized_base_url(base_url)
 
     @field_validator("model_name", mode="before")
     @classmethod
     def _path_as_text(cls, model: Any) -> Any:
         return os.fspath(model) if isinstance(model, os.PathLike) else model
 
-    @field_validator("model_name", mode="before")
-    @classmethod
-    def _accept_path(cls, model: Any) -> Any:
-        return os.fspath(model) if isinstance(model, os.PathLike) else model
-
     @field_validator("engine_args")
     @classmethod
-    def _check_engine_args(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        check_names(arguments, set(ENGINE_ARGUMENT_NAMES) - {"model"}, "engine_args")
+    def _check_engine_args(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.data.get("backend") != "vllm":
+            check_names(arguments, set(ENGINE_ARGUMENT_NAMES) - {"model"}, "engine_args")
         token = arguments.get("hf_token")
         return {**arguments, "hf_token": SecretStr(token)} if isinstance(token, str) else arguments
 
     @model_validator(mode="after")
-    def _check_backend(self) -> ChatVLLMLocalFields:
-        """Refuses what the later versions will do elsewhere than in this process."""
-        if self.openai_api_base is not None:
-            wanted, remedy = f"base_url={self.openai_api_base!r}", "leave it out"
-        elif self.backend not in (None, "engine"):
-            wanted, remedy = f"backend={self.backend!r}", "use backend='engine'"
-        elif self.backend is None and os.environ.get(BASE_URL_VARIABLE):
-            wanted, remedy = f"the environment variable {BASE_URL_VARIABLE}", "unset it, or say backend='engine'"
-        else:
+    def _check_address(self) -> ChatVLLMLocalFields:
+        """Refuses two answers to where the model runs."""
+        if self.openai_api_base is None:
             return self
-        message = f"{wanted}: servers are not in this version yet; {remedy} to run the model in this process."
-        raise ValueError(message)
+        where = f"base_url={self.openai_api_base!r}"
+        if self.backend is not None:
+            message = f"{where} and backend={self.backend!r} exclude each other: leave one out."
+            raise ValueError(message)
+        if self.engine_args:
+            message = f"{where}: engine_args belong to whoever starts that server; leave them out, or say backend=."
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _check_values(self) -> ChatVLLMLocalFields:
         """Refuses at once what every call would refuse."""
-        self.engine_config()
+        if self.has_engine_config:
+            self.engine_config()
         parameters = self.parameters({})
         SamplingParams(**{"max_tokens": None, **parameters.sampling})
         if self.streaming and (self.n or 1) > 1:
             message = f"n={self.n} with streaming=True: a stream has one answer."
             raise ValueError(message)
         return self
+
+    @property
+    def has_engine_config(self) -> bool:
+        """Whether this package's engine runs the model, here or in a server of ours."""
+        return self.openai_api_base is None and self.backend != "vllm"
+
+    @property
+    def is_over_http(self) -> bool:
+        """Whether a server answers."""
+        return self.openai_api_base is not None or self.backend in ("server", "vllm")
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many inputs of a batch are sent at a time."""
+        default = EngineConfig().max_num_seqs
+        if self.has_engine_config:
+            return self.engine_config().max_num_seqs
+        given = self.engine_args.get("max_num_seqs", default)
+        return given if isinstance(given, int) and given > 0 else default
 
     def engine_config(self, model: str | None = None) -> EngineConfig:
         """Returns the engine arguments, for another model if one is named.
@@ -214,7 +241,12 @@ class ChatVLLMLocalFields(BaseChatModel):
         Raises:
             InvalidRequestError: An unknown keyword, or a value that cannot be honoured.
         """
-        return chat_parameters(self.settings(), call, stop)
+        return chat_parameters(self.settings(), call, stop, honoured=self._honoured())
+
+    def _honoured(self) -> frozenset[str] | None:
+        if self.openai_api_base is not None:
+            return HONOURED_OVER_HTTP
+        return HONOURED_BY_OWN_SERVER if self.is_over_http else None
 
     def settings(self) -> dict[str, Any]:
         """Returns the fields that say something about each request, by first name."""
@@ -222,3 +254,20 @@ class ChatVLLMLocalFields(BaseChatModel):
         # Not getattr, which is slow for the many names that are no fields.
         values = ((name, self.__dict__.get(name)) for name in names)
         return {name: value for name, value in values if value is not None}
+
+
+def _with_address(values: dict[str, Any]) -> dict[str, Any]:
+    """Adds the server that the environment names, where the caller names no place for the model."""
+    values = dict(values)
+    given = {ALIASES.get(name, name) for name, value in values.items() if value is not None}
+    if not given & {"backend", "openai_api_base"} and (address := os.environ.get(BASE_URL_VARIABLE)):
+        values.pop("base_url", None)
+        values["openai_api_base"] = address
+        given.add("openai_api_base")
+        if "openai_api_key" not in given and (key := os.environ.get(API_KEY_VARIABLE)):
+            values.pop("api_key", None)
+            values["openai_api_key"] = SecretStr(key)
+    if "openai_api_base" in given and "model_name" not in given:
+        values.pop("model", None)
+        values["model_name"] = ""  # the only one that the server has, asked for on first use
+    return values

@@ -49,7 +49,8 @@ class IdentifiableChatModel(ChatVLLMLocalFields):
     def _identifying_params(self) -> dict[str, Any]:
         telling = (*SAMPLING_NAMES, *REQUEST_NAMES, "model_kwargs", "extra_body")
         settings = {name: value for name, value in self.settings().items() if name in telling and value != {}}
-        return {**settings, "backend": "engine", "engine_args": self._telling_engine_args()}
+        place = {"base_url": self.openai_api_base} if self.openai_api_base else {"backend": self.backend or "engine"}
+        return {**settings, **place, "engine_args": self._telling_engine_args()}
 
     def _telling_engine_args(self) -> dict[str, Any]:
         """Returns the engine arguments without the hub's token, which is secret and says who downloads, not what."""

@@ -97,6 +97,44 @@ NO_EFFECT: Mapping[str, str] = {
 }
 """Accepted for the sake of scripts written for ChatOpenAI; the first use of each is logged."""
 
+HONOURED_OVER_HTTP: frozenset[str] = frozenset(
+    (
+        "openai_api_key",
+        "openai_organization",
+        "openai_proxy",
+        "max_retries",
+        "default_headers",
+        "default_query",
+        "extra_headers",
+        "extra_query",
+        "http_async_client",
+        "stream_chunk_timeout",
+        "include_response_headers",
+        "user",
+    )
+)
+"""Of these, the ones that have an effect on a server that `base_url` names."""
+HONOURED_BY_OWN_SERVER: frozenset[str] = frozenset(("extra_headers", "extra_query", "stream_chunk_timeout", "user"))
+"""And on one that was started for this process."""
+
+_NO_EFFECT_OVER_HTTP: Mapping[str, str] = {
+    "openai_api_key": "the server is started with a key of its own, llm.server.api_key",
+    "openai_organization": "the server is our own",
+    "openai_proxy": "the server is on this machine",
+    "max_retries": "a failure of a server on this machine is told at once; the next call starts another",
+    "default_headers": "the server is our own; extra_headers= of a call has one",
+    "default_query": "the server is our own",
+    "http_async_client": "the server is our own",
+    "include_response_headers": "the server is our own",
+    "http_client": "one client of asyncio serves all callers; give http_async_client",
+    "http_socket_options": "give http_async_client, with a transport that has them",
+    "client": "the client is made from base_url and api_key",
+    "async_client": "the client is made from base_url and api_key",
+    "root_client": "the client is made from base_url and api_key",
+    "root_async_client": "the client is made from base_url and api_key",
+    "tiktoken_model_name": "tokens are counted by the server",
+}
+
 UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "reasoning": ((), "the Responses API is OpenAI's own; `reasoning_effort` reaches the chat template"),
     "verbosity": ((), "open models have no such switch; say in the prompt how long the answer should be"),
@@ -139,6 +177,9 @@ class ChatParameters:
         priority: Lower runs first where the engine's policy is "priority".
         cache_salt: Requests share cached prefixes only with those of the same salt.
         stream_usage: Whether a stream's last chunk carries the token counts.
+        user: For the server's own use.
+        extra_headers: Headers of a request to a server.
+        extra_query: Parts of its query.
     """
 
     model: str
@@ -149,10 +190,17 @@ class ChatParameters:
     priority: int = 0
     cache_salt: str | None = None
     stream_usage: bool = True
+    user: str | None = None
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    extra_query: Mapping[str, Any] = field(default_factory=dict)
 
 
 def chat_parameters(
-    settings: Mapping[str, Any], call: Mapping[str, Any], stop: Sequence[str] | str | None = None
+    settings: Mapping[str, Any],
+    call: Mapping[str, Any],
+    stop: Sequence[str] | str | None = None,
+    *,
+    honoured: frozenset[str] | None = None,
 ) -> ChatParameters:
     """Brings together what the constructor and the call say; the call wins.
 
@@ -160,6 +208,7 @@ def chat_parameters(
         settings: The constructor's values, by first name.
         call: The call's keywords, by any name; a None takes a setting back.
         stop: The call's `stop`, which LangChain passes by itself.
+        honoured: Names of `NO_EFFECT` that do have an effect, since a server answers; None in this process.
 
     Raises:
         InvalidRequestError: A name that nobody knows, or a value that cannot be honoured.
@@ -169,7 +218,7 @@ def chat_parameters(
         values["stop"] = stop
     values = {name: value for name, value in values.items() if value is not None}
     for name, value in values.items():
-        check_supported(name, value)
+        check_supported(name, value, honoured)
     return ChatParameters(
         model=values["model_name"],
         sampling={**{name: values[name] for name in SAMPLING_NAMES if name in values}, **_logprobs(values)},
@@ -179,6 +228,9 @@ def chat_parameters(
         priority=values.get("priority", 0),
         cache_salt=values.get("cache_salt"),
         stream_usage=values.get("stream_usage", True),
+        user=values.get("user"),
+        extra_headers=values.get("extra_headers", {}),
+        extra_query=values.get("extra_query", {}),
     )
 
 
@@ -214,12 +266,13 @@ def _unknown_name(name: str, known: frozenset[str], where: str) -> str:
     return f"{message} Did you mean {nearest[0]!r}?" if nearest else f"{message} docs/parameters.md lists them."
 
 
-def check_supported(name: str, value: Any) -> None:
+def check_supported(name: str, value: Any, honoured: frozenset[str] | None = None) -> None:
     """Refuses a value that asks for what cannot be had, and logs the first use of one without effect.
 
     Args:
         name: A first name.
         value: Its value.
+        honoured: As for `chat_parameters`.
 
     Raises:
         InvalidRequestError: With what to do instead.
@@ -228,15 +281,16 @@ def check_supported(name: str, value: Any) -> None:
         harmless, remedy = UNSUPPORTED[name]
         if value not in harmless:
             raise InvalidRequestError(f"{name}={value!r} is not supported: {remedy}.", parameter=name)
-    if value and name in NO_EFFECT:
-        _log_no_effect(name)
+    if value and name in NO_EFFECT and name not in (honoured or ()):
+        reasons = NO_EFFECT if honoured is None else {**NO_EFFECT, **_NO_EFFECT_OVER_HTTP}
+        _log_no_effect(name, reasons[name])
 
 
 @functools.cache  # so that each name is logged once
-def _log_no_effect(name: str) -> None:
+def _log_no_effect(name: str, reason: str) -> None:
     # Every script written for a server has to pass a key, so that one is not worth a warning.
     level = logging.INFO if name == "openai_api_key" else logging.WARNING
-    logger.log(level, "%s has no effect here: %s.", name, NO_EFFECT[name])
+    logger.log(level, "%s has no effect here: %s.", name, reason)
 
 
 def _opened(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,6 +333,8 @@ def _template_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(extra, Mapping):
         message = f"chat_template_kwargs must be a dict, got {extra!r}."
         raise InvalidRequestError(message, parameter="chat_template_kwargs")
+    if arguments.get("reasoning_effort") == "none":
+        arguments["enable_thinking"] = False  # as vLLM does
     return {**arguments, **extra}
 
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import openai  # noqa: TID253 - this module is for servers
+import openai
 from langchain_core import exceptions as langchain
 
 from langchain_vllm_local import _errors as local

@@ -1,4 +1,4 @@
-"""Runs a server for as long as its parent lives: `python -I _server_guard.py COMMAND...`, of the standard library alone.
+"""Runs a server for as long as its parent lives: `python -I _server_guard.py COMMAND...`; standard library alone.
 
 Standard input is the read end of a pipe to which nobody writes. It ends when the parent closes its end or dies, in
 whatever way, `kill -9` included; then the server is ended with everything that it has started. The server's own end

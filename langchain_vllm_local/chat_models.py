@@ -1,4 +1,4 @@
-"""`ChatVLLMLocal`: LangChain's chat model on the engine in this process."""
+"""`ChatVLLMLocal`: LangChain's chat model on an engine of its own, in this process or in a server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from langchain_vllm_local._batch_model import BatchingChatModel
 from langchain_vllm_local._errors import translated_errors
 from langchain_vllm_local._parameters import CALL_NAMES, check_names
 from langchain_vllm_local._profile import DerivedProfile, model_profile, profile_on_disk
+from langchain_vllm_local._server_backend import Server, ServerBackend, server_registry
+from langchain_vllm_local._server_choice import server_backend
+from vllm_local.errors import InvalidConfigError
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import _ChatModelBinding
+    from langchain_openai import ChatOpenAI
 
 
 class ChatVLLMLocal(BatchingChatModel):
-    """Chat model that runs Llama, Qwen and MPT checkpoints in this process, on the CPU.
+    """Chat model that runs Llama, Qwen and MPT checkpoints on the CPU, in this process or in a server.
 
     Setup:
         `pip install langchain-vllm-local`. Nothing else: no server, no key, and a starter model is part of the
@@ -40,6 +44,11 @@ class ChatVLLMLocal(BatchingChatModel):
         `ChatVLLMLocal(model="Qwen/Qwen3-0.6B")` runs a model from the Hugging Face hub or a local folder. The
         constructor loads nothing. The model is loaded on first use, or by `warm_up()`, and stays, shared by every
         instance with the same `model` and `engine_args`, until `shutdown()` or the end of the process.
+
+    Where it runs:
+        In this process, unless `backend="server"` starts `vllm-local serve` for it, `backend="vllm"` the real
+        `vllm serve`, or `base_url=` names a server that is there. The same chain gives the same answers on each; see
+        `docs/backends.md`.
 
     Invoke:
         ```python
@@ -198,10 +207,10 @@ class ChatVLLMLocal(BatchingChatModel):
             parameters = self.parameters({**kwargs, "tools": tools})
             return self._backend(parameters.model).count_tokens(messages, parameters)
 
-    # ── The engine ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── The engine, or the server ────────────────────────────────────────────────────────────────────────────────────
 
     def warm_up(self) -> None:
-        """Loads the engine now rather than on first use; returns when it is ready."""
+        """Loads the engine, or starts or asks the server, now rather than on first use; returns when it is ready."""
         with translated_errors():
             self._backend().warm_up()
             self._learn_profile()
@@ -213,26 +222,64 @@ class ChatVLLMLocal(BatchingChatModel):
             self._learn_profile()
 
     def shutdown(self) -> None:
-        """Frees the engine of this model and these engine arguments, also for other instances that share it.
+        """Frees the engine, or ends the server, of this model and these engine arguments, for all instances.
 
-        Requests that still run end with an error. The next call loads the engine again.
+        Requests that still run end with an error. The next call loads the engine, or starts the server, again. A
+        server that `base_url` names is left alone.
         """
         self._backend().shutdown()
 
     @classmethod
     def shutdown_all(cls) -> None:
-        """Frees every engine that chat models of this class hold in this process."""
+        """Frees every engine and ends every server that chat models of this class hold in this process."""
         process_registry().close()
+        server_registry().close()
+
+    @property
+    def server(self) -> Server:
+        """The server that answers: `base_url`, `api_key` and `log_path`; it is started if it does not run.
+
+        Raises:
+            InvalidConfigError: The model runs in this process.
+        """
+        with translated_errors():
+            return self._server_backend().server()
+
+    def as_chat_openai(self) -> ChatOpenAI:
+        """Returns LangChain's `ChatOpenAI` on the same server, with this model's parameters.
+
+        Raises:
+            InvalidConfigError: The model runs in this process.
+        """
+        with translated_errors():
+            backend = self._server_backend()
+            backend.warm_up()
+            from langchain_vllm_local._chat_openai import chat_openai
+
+            return chat_openai(backend.connection_settings(), self.parameters({}), backend.known_model())
 
     def _backend(self, model: str | None = None) -> Backend:
         """Returns the place that answers. Backends hold nothing, so that copies and pickles of a model do not."""
+        if self.is_over_http:
+            return server_backend(self, model)
         return EngineBackend(self.engine_config(model))
 
+    def _server_backend(self) -> ServerBackend:
+        if not self.is_over_http:
+            message = 'The model runs in this process, which has no server; use backend="server" or base_url=.'
+            raise InvalidConfigError(message)
+        return server_backend(self)
+
     def _resolve_model_profile(self) -> ModelProfile | None:
-        return profile_on_disk(self.engine_config())
+        return profile_on_disk(self.engine_config()) if self.has_engine_config else None
 
     def _learn_profile(self) -> None:
-        """Takes from a loaded engine what config.json could not say: how long a context fits this machine."""
+        """Takes from a loaded engine what config.json could not say: how long a context fits this machine.
+
+        From a server, also the name of its only model, where none was given.
+        """
+        if not self.model_name:
+            self.model_name = server_backend(self).known_model() or ""
         if not (self.profile is None or isinstance(self.profile, DerivedProfile)):
             return
         subject = (self.model_name, self._telling_engine_args())

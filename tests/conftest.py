@@ -16,6 +16,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "LANGCHAIN_TRACING_V2": "false",
     "LANGSMITH_TRACING": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "true",
     "MPLBACKEND": "agg",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -14,6 +14,7 @@ from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.disconnect import run_until_disconnect
 from vllm_local.server.generation import Generations
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.openapi import json_response
 from vllm_local.server.prompts import PromptTokens, check_cache_salt, render_chat, truncate
 from vllm_local.server.protocol.chat import ChatCompletionRequest
 from vllm_local.server.request_ids import request_id_of
@@ -26,7 +27,12 @@ from vllm_local.server.usage import UsageCounter
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    responses=json_response(
+        streams=True, id="string", object="string", created="integer", model="string", choices="array", usage="object"
+    ),
+)
 async def create_chat_completion(request: ChatCompletionRequest, raw: Request) -> Response:
     """Continues a conversation."""
     answer_id = request_id_of(raw, "chatcmpl", request.request_id)

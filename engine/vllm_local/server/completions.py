@@ -18,6 +18,7 @@ from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.disconnect import run_until_disconnect
 from vllm_local.server.generation import Generations, PromptOutput
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.openapi import json_response
 from vllm_local.server.prompts import PromptTokens, check_cache_salt, read_prompts, truncate
 from vllm_local.server.protocol.completions import CompletionRequest
 from vllm_local.server.request_ids import request_id_of
@@ -30,7 +31,12 @@ from vllm_local.server.usage import UsageCounter
 router = APIRouter()
 
 
-@router.post("/v1/completions")
+@router.post(
+    "/v1/completions",
+    responses=json_response(
+        streams=True, id="string", object="string", created="integer", model="string", choices="array", usage="object"
+    ),
+)
 async def create_completion(request: CompletionRequest, raw: Request) -> Response:
     """Continues one prompt or many."""
     answer_id = request_id_of(raw, "cmpl", request.request_id)

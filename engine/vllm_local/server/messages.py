@@ -17,6 +17,7 @@ from vllm_local.server.disconnect import run_until_disconnect
 from vllm_local.server.generation import Generations
 from vllm_local.server.json_response import JSONResponse
 from vllm_local.server.message_events import MessageEvents, message_body
+from vllm_local.server.openapi import json_response
 from vllm_local.server.prompts import render_chat
 from vllm_local.server.protocol.base import TemplateFields
 from vllm_local.server.protocol.messages import CountTokensRequest, MessagesRequest
@@ -31,14 +32,19 @@ _HARMLESS_TYPES: Mapping[str, tuple[str, ...]] = {"tool_choice": ("auto", "none"
 _NOT_YET = ("tools", "mcp_servers", "container", "context_management", "output_format", "output_config")
 
 
-@router.post("/v1/messages")
+@router.post(
+    "/v1/messages",
+    responses=json_response(
+        streams=True, id="string", type="string", role="string", model="string", content="array", usage="object"
+    ),
+)
 async def create_message(request: MessagesRequest, raw: Request) -> Response:
     """Continues a conversation."""
     answer_id = request_id_of(raw, "msg")
     return await run_until_disconnect(raw.receive, answer_message(get_context(raw), request, answer_id))
 
 
-@router.post("/v1/messages/count_tokens")
+@router.post("/v1/messages/count_tokens", responses=json_response(input_tokens="integer"))
 async def count_tokens(request: CountTokensRequest, raw: Request) -> Response:
     """Returns how long a conversation is for the model."""
     context = get_context(raw)

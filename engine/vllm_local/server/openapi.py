@@ -46,6 +46,26 @@ PLAIN_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 """For routes whose errors have another shape, or none."""
 
 
+def text_response(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Describes an answer that is a text."""
+    return {200: {"description": "A text.", "content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+def json_response(*, streams: bool = False, **kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Describes an answer in JSON.
+
+    Args:
+        streams: Whether it may come as a stream of events instead.
+        **kinds: The JSON types of its fields, all of which are always there.
+    """
+    properties = {name: {"type": kind} for name, kind in kinds.items()}
+    schema = {"type": "object", "properties": properties, "required": list(kinds)}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if streams:
+        content["text/event-stream"] = {}
+    return {200: {"description": "The answer.", "content": content}}
+
+
 def describe_app(app: FastAPI, settings: ServerSettings) -> None:
     """Makes an app describe itself as it is."""
 

@@ -14,19 +14,20 @@ import vllm_local
 from vllm_local.errors import EngineError
 from vllm_local.server.context import get_context
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.openapi import json_response, text_response
 
 router = APIRouter()
 
 _SECRETS = ("api_key", "hf_token")
 
 
-@router.get("/health")
+@router.get("/health", response_class=Response)
 async def health(raw: Request) -> Response:
     """Answers 200 while requests are served, 503 once the engine has ended."""
     return _health(raw)
 
 
-@router.get("/ping")
+@router.get("/ping", response_class=Response)
 async def ping(raw: Request) -> Response:
     """Does the same, under SageMaker's name."""
     return _health(raw)
@@ -38,13 +39,13 @@ async def ping_by_post(raw: Request) -> Response:
     return _health(raw)
 
 
-@router.get("/version")
+@router.get("/version", responses=json_response(version="string"))
 async def version() -> Response:
     """Tells the version."""
     return JSONResponse({"version": vllm_local.__version__})
 
 
-@router.get("/load")
+@router.get("/load", responses=json_response(server_load="integer"))
 async def load(raw: Request) -> Response:
     """Tells how many answers are awaited, where the settings say so."""
     context = get_context(raw)
@@ -52,13 +53,13 @@ async def load(raw: Request) -> Response:
     return JSONResponse({"server_load": context.admission.num_choices if tracked else 0})
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=text_response("text/plain"))
 async def metrics(raw: Request) -> Response:
     """Shows the metrics in Prometheus' text format."""
     return Response(get_context(raw).metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/server_info")
+@router.get("/server_info", responses=json_response(version="string", vllm_config="object", server_settings="object"))
 async def server_info(raw: Request) -> Response:
     """Shows how the engine and the server are set up; no keys."""
     context = get_context(raw)
@@ -71,7 +72,7 @@ async def server_info(raw: Request) -> Response:
     return JSONResponse(body)
 
 
-@router.post("/reset_prefix_cache")
+@router.post("/reset_prefix_cache", responses=json_response(success="boolean"))
 async def reset_prefix_cache(raw: Request) -> Response:
     """Forgets all cached prefixes; `success` is false, and nothing happens, while requests run."""
     engine = get_context(raw).engine

@@ -16,6 +16,7 @@ from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.disconnect import run_until_disconnect
 from vllm_local.server.generation import Generations
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.openapi import json_response
 from vllm_local.server.prompts import check_cache_salt, render_chat
 from vllm_local.server.protocol.base import SamplingFields, TemplateFields
 from vllm_local.server.protocol.chat import ChatCompletionRequest
@@ -39,7 +40,19 @@ _STATEFUL = {
 }
 
 
-@router.post("/v1/responses")
+@router.post(
+    "/v1/responses",
+    responses=json_response(
+        streams=True,
+        id="string",
+        object="string",
+        created_at="integer",
+        model="string",
+        output="array",
+        status="string",
+        usage="object",
+    ),
+)
 async def create_response(request: ResponsesRequest, raw: Request) -> Response:
     """Answers a text or a conversation."""
     answer_id = request_id_of(raw, "resp", request.request_id)

@@ -9,13 +9,14 @@ from starlette.responses import Response
 from vllm_local.errors import InvalidRequestError
 from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.openapi import json_response
 from vllm_local.server.prompts import render_chat
 from vllm_local.server.protocol.tokenize import DetokenizeRequest, TokenizeRequest
 
 router = APIRouter()
 
 
-@router.post("/tokenize")
+@router.post("/tokenize", responses=json_response(count="integer", max_model_len="integer", tokens="array"))
 async def tokenize(request: TokenizeRequest, raw: Request) -> Response:
     """Returns the tokens of a text or a conversation."""
     context = get_context(raw)
@@ -32,7 +33,7 @@ async def tokenize(request: TokenizeRequest, raw: Request) -> Response:
     return JSONResponse(body)
 
 
-@router.post("/detokenize")
+@router.post("/detokenize", responses=json_response(prompt="string"))
 async def detokenize(request: DetokenizeRequest, raw: Request) -> Response:
     """Returns the text of tokens."""
     context = get_context(raw)

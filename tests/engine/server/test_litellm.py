@@ -2,17 +2,14 @@
 
 import pytest
 
-litellm = pytest.importorskip("litellm", reason="needs litellm, of the extra `clients`")
-
-pytestmark = [
-    pytest.mark.enable_socket,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of its own making
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.filterwarnings("ignore")]  # warnings of its own making
 
 MESSAGES = [{"role": "user", "content": "Hello!"}]
+
+
+@pytest.fixture
+def litellm():
+    return pytest.importorskip("litellm", reason="needs the extra `clients`")
 
 
 @pytest.fixture
@@ -28,7 +25,7 @@ def ask(inference_server_url, monkeypatch):
     }
 
 
-def test_whole_answers_and_streams_say_the_same(ask):
+def test_whole_answers_and_streams_say_the_same(litellm, ask):
     whole = litellm.completion(**ask)
     text = whole.choices[0].message.content
     assert text
@@ -38,18 +35,18 @@ def test_whole_answers_and_streams_say_the_same(ask):
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 
 
-async def test_async_calls(ask):
+async def test_async_calls(litellm, ask):
     whole = litellm.completion(**ask)
     answer = await litellm.acompletion(**ask)
     assert answer.choices[0].message.content == whole.choices[0].message.content
 
 
-def test_vllm_s_own_parameters_pass_through(ask):
+def test_vllm_s_own_parameters_pass_through(litellm, ask):
     answer = litellm.completion(**ask, top_k=1, extra_body={"return_token_ids": True})
     assert answer.choices[0].message.content == litellm.completion(**ask).choices[0].message.content
 
 
-def test_errors_keep_their_class(ask):
+def test_errors_keep_their_class(litellm, ask):
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(**{**ask, "messages": [{"role": "user", "content": "long " * 1000}]})
     with pytest.raises(litellm.NotFoundError):
