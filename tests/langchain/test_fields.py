@@ -19,6 +19,7 @@ OPENAI_ALIASES = {field.alias: name for name, field in ChatOpenAI.model_fields.i
 # A value that ChatOpenAI takes for each field which has no plain default to try.
 VALUES: dict[str, Any] = {
     "model_name": "a/b",
+    "openai_api_base": "http://localhost:8000/v1",
     "openai_api_key": SecretStr("key"),
     "openai_organization": "org",
     "request_timeout": 5.0,
@@ -68,10 +69,7 @@ def test_every_field_of_chatopenai_is_a_field(name):
 @pytest.mark.parametrize("name", sorted({*OPENAI_NAMES, *OPENAI_ALIASES}))
 def test_every_name_and_alias_is_taken_or_refused_clearly(name):
     field = OPENAI_ALIASES.get(name, name)
-    if field == "openai_api_base":
-        with pytest.raises(ValidationError, match="not in this version yet"):
-            ChatVLLMLocal(**{name: "http://localhost:8000/v1"})
-    elif field in UNSUPPORTED and field not in VALUES:
+    if field in UNSUPPORTED and field not in VALUES:
         with pytest.raises(ValidationError, match=f"{field}=.* is not supported: "):
             ChatVLLMLocal(**{name: bad_value(field)})
     else:
@@ -121,6 +119,22 @@ def test_no_effect_at_construction_is_logged(caplog):
         ChatVLLMLocal(api_key="EMPTY", max_retries=2)
         ChatVLLMLocal(api_key="EMPTY", max_retries=2)
     assert [record.getMessage().split()[0] for record in caplog.records] == ["openai_api_key", "max_retries"]
+
+
+def test_what_a_server_honours_is_not_called_without_effect(caplog):
+    from langchain_vllm_local._parameters import _log_no_effect
+
+    _log_no_effect.cache_clear()
+    with caplog.at_level(logging.INFO):
+        ChatVLLMLocal(base_url="http://gpu/v1", api_key="key", max_retries=2, default_headers={"a": "b"})
+        assert not caplog.records
+        ChatVLLMLocal(base_url="http://gpu/v1", http_client=object())
+        ChatVLLMLocal(backend="server", api_key="EMPTY")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "http_client has no effect here: one client of asyncio serves all callers; give http_async_client.",
+        "openai_api_key has no effect here: the server is started with a key of its own, llm.server.api_key.",
+    ]
 
 
 # ── The page ──
@@ -186,23 +200,52 @@ def test_mistakes_are_told_at_construction(arguments, message):
         ChatVLLMLocal(**arguments)
 
 
-@pytest.mark.parametrize("backend", ["server", "vllm"])
-def test_other_backends_are_not_there_yet(backend):
-    with pytest.raises(ValidationError, match=f"backend='{backend}'.*not in this version yet.*backend='engine'"):
-        ChatVLLMLocal(backend=backend)
-
-
-@pytest.mark.parametrize("backend", [None, "engine"])
-def test_base_url_is_not_there_yet(backend):
-    with pytest.raises(ValidationError, match=r"base_url=.*not in this version yet"):
+@pytest.mark.parametrize("backend", ["engine", "server", "vllm"])
+def test_a_backend_and_an_address_exclude_each_other(backend):
+    with pytest.raises(ValidationError, match=f"base_url='http://localhost:8000/v1' and backend='{backend}' exclude"):
         ChatVLLMLocal(base_url="http://localhost:8000/v1", backend=backend)
 
 
-def test_the_environments_server_is_not_there_yet(monkeypatch):
-    monkeypatch.setenv("VLLM_LOCAL_BASE_URL", "http://localhost:8000/v1")
-    with pytest.raises(ValidationError, match=r"VLLM_LOCAL_BASE_URL.*not in this version yet"):
-        ChatVLLMLocal()
-    ChatVLLMLocal(backend="engine")
+@pytest.mark.parametrize("base_url", ["localhost:8000", "ftp://host/v1", "http:///v1", ""])
+def test_an_address_that_is_none(base_url):
+    with pytest.raises(ValidationError, match="base_url must look like"):
+        ChatVLLMLocal(base_url=base_url)
+
+
+def test_an_attached_server_has_its_own_engine_arguments():
+    with pytest.raises(ValidationError, match="engine_args belong to whoever starts that server"):
+        ChatVLLMLocal(base_url="http://localhost:8000/v1", engine_args={"max_num_seqs": 4})
+
+
+def test_engine_args_of_a_server_are_checked_at_once_and_those_of_vllm_are_vllms():
+    with pytest.raises(ValidationError, match="engine_args has no parameter 'max_num_seq'"):
+        ChatVLLMLocal(backend="server", engine_args={"max_num_seq": 4})
+    with pytest.raises(ValidationError, match="max_num_seqs must be a positive integer"):
+        ChatVLLMLocal(backend="server", engine_args={"max_num_seqs": 0})
+    llm = ChatVLLMLocal(
+        model="a/b", backend="vllm", engine_args={"tensor_parallel_size": 2, "enable_expert_parallel": 1}
+    )
+    assert llm.max_concurrency == 64
+    assert ChatVLLMLocal(model="a/b", backend="vllm", engine_args={"max_num_seqs": 7}).max_concurrency == 7
+
+
+def test_the_environment_names_a_server_and_its_key(monkeypatch):
+    monkeypatch.setenv("VLLM_LOCAL_BASE_URL", "http://gpu:8000/v1/")
+    monkeypatch.setenv("VLLM_LOCAL_API_KEY", "topsecret")
+    llm = ChatVLLMLocal()
+    assert (llm.openai_api_base, llm.model_name) == ("http://gpu:8000/v1", "")
+    assert llm.openai_api_key == SecretStr("topsecret")
+    assert "topsecret" not in repr(llm)
+    assert ChatVLLMLocal(model="a/b", base_url=None).model_name == "a/b"
+    assert ChatVLLMLocal(base_url="http://other/v1").openai_api_base == "http://other/v1"
+    for backend in ("engine", "server"):
+        assert ChatVLLMLocal(backend=backend).openai_api_base is None
+
+
+def test_the_environments_server_and_engine_arguments(monkeypatch):
+    monkeypatch.setenv("VLLM_LOCAL_BASE_URL", "http://gpu:8000/v1/")
+    with pytest.raises(ValidationError, match="engine_args belong to whoever starts that server"):
+        ChatVLLMLocal(engine_args={"max_num_seqs": 4})
 
 
 def test_no_openai_variable_is_read(monkeypatch):
