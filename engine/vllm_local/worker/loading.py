@@ -63,9 +63,14 @@ def load_model_runner(
         runner, config = _load(engine, path, decoder_config, device, reserved_memory)
     elapsed = time.monotonic() - started
     message = "Loaded %s (%s, %s) on %s in %.1f s: %s of weights, num_threads %d."
-    info = config.model
-    logger.info(message, engine.model, info.architecture, info.dtype, device, elapsed, as_text(size), num_threads)
+    info, where = config.model, _describe_device(device)
+    logger.info(message, engine.model, info.architecture, info.dtype, where, elapsed, as_text(size), num_threads)
     return runner, config, path
+
+
+def _describe_device(device: str) -> str:
+    """Returns a device with the instruction set that torch's kernels use, on which speed hangs."""
+    return f"{device} ({torch.backends.cpu.get_cpu_capability()})" if device == "cpu" else device
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def test_the_log_says_what_was_found_and_chosen(engine, caplog):
     assert "at most 50% of" in cache
     assert "at most 4.0 GiB" in cache
     assert "max_model_len 256" in cache
-    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu in" in loaded
+    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu ({torch.backends.cpu.get_cpu_capability()}) in" in loaded
     assert loaded.endswith("num_threads 1.")
 
 
