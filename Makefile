@@ -14,7 +14,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo picture test test-slow test-all check fmt docs bench build test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server build test-newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ docs: $(VENV)/.installed-dev ## Run every code block of the README and docs/, an
 
 bench: $(VENV)/.installed-dev ## Measure the engine beside transformers (table and plot)
 	$(BIN)/python benchmarks/engine.py $(ARGS)
+
+bench-server: $(VENV)/.installed-dev ## Measure the server: start, memory, /health under load, share of the CPU
+	$(BIN)/python benchmarks/server.py $(ARGS)
 
 build: $(VENV)/.installed-dev ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 _FLUSH_SECONDS = 5.0
 """For the last bytes of answers to leave, once the engine has closed."""
 _WATCH_SECONDS = 1.0
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep idle connections (httpx: 5, load balancers: 60): were the server the first to
+close one, a request that is just then sent on it would be lost."""
 
 
 def run_server(config: EngineConfig, settings: ServerSettings) -> None:
@@ -211,6 +214,7 @@ def _uvicorn_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
         ssl_ca_certs=settings.ssl_ca_certs,
         ssl_cert_reqs=settings.ssl_cert_reqs,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         # Not 0: the requests that the engine's end has answered must leave.
         timeout_graceful_shutdown=round(settings.shutdown_timeout + _FLUSH_SECONDS),
     )
