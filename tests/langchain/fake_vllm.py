@@ -103,5 +103,6 @@ if MODEL == "broken":
     sys.exit("RuntimeError: no such model, and this is the end of the log")
 if MODEL == "slow":
     time.sleep(1000)
-print("about to listen", flush=True)
+sys.stdout.write("about to listen\n")
+sys.stdout.flush()
 Server(("127.0.0.1", PORT), Handler).serve_forever()

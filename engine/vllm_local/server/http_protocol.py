@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Timer:
+    """A call that comes unless it is stopped first."""
+
+    _handle: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[[], object]) -> None:
+        """Starts the clock, unless it runs: whoever is waited for gets no further time by a further byte."""
+        if self._handle is None:
+            self._handle = loop.call_later(seconds, callback)
+
+    def stop(self) -> None:
+        """Stops it, if it runs."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class HTTPProtocol(H11Protocol):
@@ -19,8 +38,10 @@ class HTTPProtocol(H11Protocol):
     header_timeout: float
     send_timeout: float
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _send_timer: asyncio.TimerHandle | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Takes what uvicorn gives each connection."""
+        super().__init__(*args, **kwargs)
+        self._head_timer, self._send_timer = Timer(), Timer()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first request."""
@@ -35,25 +56,24 @@ class HTTPProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client has stopped reading."""
         super().pause_writing()
-        self._send_timer = self.loop.call_later(self.send_timeout, self.transport.abort)
+        self._send_timer.start(self.loop, self.send_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        self._send_timer = _stop(self._send_timer)
+        self._send_timer.stop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits for nothing any more."""
-        self._head_timer = _stop(self._head_timer)
-        self._send_timer = _stop(self._send_timer)
+        self._head_timer.stop()
+        self._send_timer.stop()
         super().connection_lost(exc)
 
     def _watch_head(self) -> None:
-        """Starts the clock unless it runs: further bytes give no further time."""
-        if not self._awaits_head():
-            self._head_timer = _stop(self._head_timer)
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.header_timeout, self.transport.close)
+        if self._awaits_head():
+            self._head_timer.start(self.loop, self.header_timeout, self.transport.close)
+        else:
+            self._head_timer.stop()
 
     def _awaits_head(self) -> bool:
         ours, theirs = self.conn.our_state, self.conn.their_state
@@ -64,8 +84,3 @@ class HTTPProtocol(H11Protocol):
 def http_protocol(header_timeout: float, send_timeout: float) -> type[HTTPProtocol]:
     """Returns the protocol with its timeouts; uvicorn makes an instance for each connection."""
     return type("HTTPProtocol", (HTTPProtocol,), {"header_timeout": header_timeout, "send_timeout": send_timeout})
-
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()

@@ -16,7 +16,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="needs the extra `test
 FEW = settings(
     max_examples=15, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
 )
-SENSIBLE = {
+SENSIBLE: dict[str, dict] = {
     "POST /v1/chat/completions": {"messages": MESSAGES, "max_tokens": 3},
     "POST /v1/completions": {"prompt": "Hi", "max_tokens": 3},
     "POST /v1/responses": {"input": "Hi", "max_output_tokens": 3},

@@ -122,7 +122,7 @@ def mpt_folder(tmp_path_factory):
     tokenizer = samples.byte_level_bpe()
     folder = samples.save(tokenizer, tmp_path_factory.mktemp("mpt"))
     torch.manual_seed(0)
-    size = {"d_model": 48, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "initializer_range": 0.3}
+    size: dict = {"d_model": 48, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "initializer_range": 0.3}
     config = transformers.MptConfig(vocab_size=tokenizer.get_vocab_size(), bos_token_id=0, eos_token_id=1, **size)
     transformers.MptForCausalLM(config).save_pretrained(folder)
     return folder

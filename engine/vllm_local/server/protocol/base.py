@@ -14,7 +14,7 @@ class _FailFast:
     """pydantic's own, which cannot be hashed and so not be in a union."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return {**handler(source), "fail_fast": True}  # type: ignore[misc, return-value]
+        return {**handler(source), "fail_fast": True}
 
 
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
