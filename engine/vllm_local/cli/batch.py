@@ -41,7 +41,10 @@ class BatchRequest:
         """
         try:
             content = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # also numbers of thousands of digits, and lists in lists in lists
             return cls(None, error=f"Line {number} is not JSON: {error}")
         if not isinstance(content, dict) or not isinstance(content.get("custom_id"), str):
             return cls(None, error=f"Line {number} must be an object with a custom_id, a text.")
@@ -53,13 +56,20 @@ def _find_fault(content: dict[str, Any]) -> str | None:
     url, body = content.get("url"), content.get("body")
     if content.get("method", "POST") != "POST":
         return f"method must be POST, got {content['method']!r}."
-    if not isinstance(url, str) or not url.startswith("/"):
+    if not isinstance(url, str) or not _is_path(url):
         return f"url must be a path such as /v1/chat/completions, got {url!r}."
     if not isinstance(body, dict):
         return f"body must be an object, got {type(body).__name__}."
     if body.get("stream"):
         return "stream must not be set: a batch has no streams."
     return None
+
+
+def _is_path(url: str) -> bool:
+    try:
+        return httpx.URL(url).raw_path.startswith(b"/") and url.startswith("/")
+    except (httpx.InvalidURL, UnicodeEncodeError):
+        return False
 
 
 async def answer_batch(
@@ -100,14 +110,16 @@ async def answer(client: httpx.AsyncClient, request: BatchRequest) -> dict[str, 
     if request.error is not None:
         fault = {"message": request.error, "type": "BadRequestError", "param": None, "code": BAD_REQUEST}
         return _result(request, BAD_REQUEST, error=fault)
-    response = await client.post(request.url, json=request.body)
+    # As ASCII: half a surrogate pair, which JSON may spell, is no UTF-8, and the server's to refuse.
+    content = json.dumps(request.body).encode("ascii")
+    response = await client.post(request.url, content=content, headers={"Content-Type": "application/json"})
     try:
-        content = response.json()
+        answered = response.json()
     except ValueError:
-        content = {"message": response.text[:500]}
+        answered = {"message": response.text[:500]}
     if response.is_error:
-        return _result(request, response.status_code, error=content.get("error", content))
-    return _result(request, response.status_code, body=content)
+        return _result(request, response.status_code, error=answered.get("error", answered))
+    return _result(request, response.status_code, body=answered)
 
 
 def _result(request: BatchRequest, status: int, *, body: Any = None, error: Any = None) -> dict[str, Any]:

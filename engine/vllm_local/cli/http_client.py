@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from vllm_local.cli.flags.arguments import API_KEY_VARIABLE
-from vllm_local.errors import VLLMLocalError
+from vllm_local.errors import InvalidConfigError, VLLMLocalError
 
 
 def client_arguments(url: str, api_key: str | None = None, *, verify: bool = True) -> dict[str, Any]:
@@ -20,7 +20,14 @@ def client_arguments(url: str, api_key: str | None = None, *, verify: bool = Tru
         url: The server, or a path prefix on it.
         api_key: Its key; VLLM_API_KEY of the environment by default.
         verify: Whether its certificate is checked.
+
+    Raises:
+        InvalidConfigError: The URL is none.
     """
+    try:
+        is_local = is_loopback(url)
+    except httpx.InvalidURL as error:
+        raise InvalidConfigError(f"{url!r} is no URL such as http://localhost:8000/v1: {error}") from error
     key = api_key or os.environ.get(API_KEY_VARIABLE)
     return {
         "base_url": url,
@@ -29,7 +36,7 @@ def client_arguments(url: str, api_key: str | None = None, *, verify: bool = Tru
         "timeout": httpx.Timeout(None, connect=10),
         "verify": verify,
         # A proxy cannot reach this machine's own loopback address.
-        "trust_env": not is_loopback(url),
+        "trust_env": not is_local,
     }
 
 

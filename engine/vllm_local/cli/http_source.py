@@ -103,7 +103,10 @@ def read_events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         data = line.removeprefix("data:").strip()
         if data == DONE:
             return
-        event = json.loads(data)
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise VLLMLocalError(f"The server sent what is no answer: {data[:200]!r}. Is --url right?") from error
         if "error" in event:
             raise VLLMLocalError(f"The server gave up the answer: {error_message(data.encode())}")
         yield event

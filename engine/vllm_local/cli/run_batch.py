@@ -67,14 +67,19 @@ async def _answer_file(engine: AsyncLLM, settings: ServerSettings, source: Path,
     app = create_app(engine, settings)
     # A failure of ours becomes its request's 500, and the others go on.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    with source.open(encoding="utf-8") as lines:
+    with source.open(
+        encoding="utf-8", errors="surrogateescape"
+    ) as lines:  # a byte that is no UTF-8 spoils its line alone
         total = sum(bool(line.strip()) for line in lines)
         lines.seek(0)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://batch") as client,
         ):
-            with target.open("w", encoding="utf-8") as output, progress_bar("Running batch", total) as advance:
+            with (
+                target.open("w", encoding="utf-8", errors="backslashreplace") as output,
+                progress_bar("Running batch", total) as advance,
+            ):
 
                 def write(line: str) -> None:
                     output.write(f"{line}\n")

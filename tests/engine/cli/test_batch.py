@@ -17,6 +17,10 @@ def line(custom_id="a", **changes):
     ("text", "custom_id", "fault"),
     [
         ("{", None, "Line 3 is not JSON"),
+        ("[" * 100_000, None, "Line 3 is not JSON"),
+        ("9" * 5000, None, "Line 3 is not JSON"),
+        (line(url="/\0"), "a", "url must be a path"),
+        (line(url="/\ud800"), "a", "url must be a path"),
         ("[]", None, "must be an object with a custom_id"),
         (line(custom_id=7), None, "must be an object with a custom_id"),
         (line(method="GET"), "a", "Line 3: method must be POST"),

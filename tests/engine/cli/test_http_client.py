@@ -1,6 +1,7 @@
 import pytest
 
 from vllm_local.cli.http_client import client_arguments, error_message, is_loopback
+from vllm_local.errors import InvalidConfigError
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,11 @@ def test_the_key_may_stand_in_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a key for somebody else")
     assert client_arguments("http://a")["headers"] == {"Authorization": "Bearer one"}
     assert client_arguments("http://a", "two")["headers"] == {"Authorization": "Bearer two"}
+
+
+def test_what_is_no_url_is_named():
+    with pytest.raises(InvalidConfigError, match="'http://a:b/v1' is no URL"):
+        client_arguments("http://a:b/v1")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,15 @@ def test_an_absent_server_is_an_error(monkeypatch):
         HTTPSource.connect("http://localhost:8000/v1", None, None, {})
 
 
+def test_a_server_that_speaks_another_language_is_an_error(connect):
+    class Other(FakeServer):
+        def _events(self, *, is_chat):
+            yield "data: hello\n\n"
+
+    with pytest.raises(VLLMLocalError, match=r"'hello'\. Is --url right"):
+        list(connect(Other(), "m").complete("x"))
+
+
 def test_a_server_without_models_is_an_error(connect):
     class Empty(FakeServer):
         def __call__(self, request):

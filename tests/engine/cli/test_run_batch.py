@@ -23,7 +23,7 @@ def run_batch(configs, tmp_path):
 
     def run_batch(lines, *arguments):
         source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-        source.write_text("\n".join(lines), encoding="utf-8")
+        source.write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
         result = invoke("run-batch", "-i", str(source), "-o", str(target), "--model", "m", *arguments)
         assert result.exit_code == 0, result.output
         return result, [json.loads(text) for text in target.read_text(encoding="utf-8").splitlines()]
@@ -49,6 +49,21 @@ def test_wrong_requests_are_lines_among_the_others(run_batch):
     assert [output["response"]["status_code"] for output in outputs] == [400, 400, 200, 404, 404]
     assert "temperature" in outputs[0]["error"]["message"]
     assert "4 of the requests failed" in result.stderr
+
+
+def test_no_line_however_strange_stops_the_others(run_batch):
+    half_a_pair, no_utf8 = "\ud800", "\udcff"
+    lines = [
+        line("a", temperature=float("nan")),
+        line("b", messages=[{"role": "user", "content": half_a_pair}]),
+        line(half_a_pair),
+        no_utf8,
+        line("e", "/\0"),
+        line("f"),
+    ]
+    _, outputs = run_batch(lines)
+    assert [output["response"]["status_code"] for output in outputs] == [400, 400, 200, 400, 400, 200]
+    assert [output["custom_id"] for output in outputs] == ["a", "b", half_a_pair, None, "e", "f"]
 
 
 def test_the_servers_options_hold(run_batch):
