@@ -12,6 +12,7 @@ from vllm_local.server.admission import Admission
 from vllm_local.server.metrics import Metrics
 from vllm_local.server.served_models import ServedModels
 from vllm_local.server.settings import ServerSettings
+from vllm_local.server.text_limit import TextLimit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class ServerContext:
         settings: What the user said.
         models: The names that the model goes by.
         renderer: The chat template, as the settings want it.
+        text_limit: How long a prompt's text may be.
         metrics: What is counted and measured.
         admission: Who may wait.
     """
@@ -31,6 +33,7 @@ class ServerContext:
     settings: ServerSettings
     models: ServedModels
     renderer: ChatRenderer
+    text_limit: TextLimit
     metrics: Metrics
     admission: Admission
 
@@ -50,6 +53,7 @@ def make_context(engine: AsyncLLM, settings: ServerSettings) -> ServerContext:
         renderer=engine.renderer.with_template(
             settings.chat_template, content_format=settings.chat_template_content_format
         ),
+        text_limit=TextLimit(engine),
         metrics=Metrics(engine, names[0]),
         admission=Admission(engine, settings),
     )

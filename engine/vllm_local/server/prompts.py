@@ -43,10 +43,14 @@ async def render_chat(
         "add_generation_prompt": request.add_generation_prompt,
         "continue_final_message": request.continue_final_message,
     }
-    if not request.add_special_tokens:
-        return await context.engine.off_loop(renderer.render_token_ids, request.messages, tools, **arguments)
-    text = await context.engine.off_loop(renderer.render, request.messages, tools, **arguments)
-    return await context.engine.off_loop(context.engine.tokenizer.encode, text)
+
+    def tokenize() -> list[int]:
+        text = renderer.render(request.messages, tools, **arguments)
+        limit = context.text_limit
+        text = limit.cut(text, request) if isinstance(request, DeliveryFields) else limit.check(text)
+        return context.engine.tokenizer.encode(text, bool(request.add_special_tokens))
+
+    return await context.engine.off_loop(tokenize)
 
 
 async def read_prompts(context: ServerContext, request: CompletionRequest) -> list[PromptTokens]:
@@ -56,7 +60,7 @@ async def read_prompts(context: ServerContext, request: CompletionRequest) -> li
         InvalidRequestError: There is none, or one is empty.
     """
     prompts = _split_prompts(request.prompt)
-    return [await _encode(context, prompt, request.add_special_tokens) for prompt in prompts]
+    return [await _encode(context, prompt, request) for prompt in prompts]
 
 
 def truncate(token_ids: list[int], request: DeliveryFields, *, max_tokens: int | None, max_model_len: int) -> list[int]:
@@ -131,8 +135,9 @@ def _split_prompts(prompt: str | list[str] | list[int] | list[list[int]] | None)
     return [item for item in prompt if not isinstance(item, int)]
 
 
-async def _encode(context: ServerContext, prompt: str | list[int], add_special_tokens: bool) -> PromptTokens:
-    if isinstance(prompt, str):
-        encode = context.engine.tokenizer.encode
-        return PromptTokens(await context.engine.off_loop(encode, prompt, add_special_tokens), prompt)
-    return PromptTokens(prompt)
+async def _encode(context: ServerContext, prompt: str | list[int], request: CompletionRequest) -> PromptTokens:
+    if not isinstance(prompt, str):
+        return PromptTokens(prompt)
+    text = context.text_limit.cut(prompt, request)
+    encode = context.engine.tokenizer.encode
+    return PromptTokens(await context.engine.off_loop(encode, text, request.add_special_tokens), prompt)

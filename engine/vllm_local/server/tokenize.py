@@ -53,4 +53,5 @@ async def _encode(context: ServerContext, request: TokenizeRequest) -> list[int]
     if request.messages:
         raise InvalidRequestError("Only one of prompt and messages can be tokenized.", parameter="prompt")
     adds_special_tokens = request.add_special_tokens is not False
-    return await context.engine.off_loop(context.engine.tokenizer.encode, request.prompt, adds_special_tokens)
+    text = context.text_limit.check(request.prompt)
+    return await context.engine.off_loop(context.engine.tokenizer.encode, text, adds_special_tokens)
