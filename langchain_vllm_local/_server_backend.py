@@ -126,7 +126,7 @@ class StartedServer:
 
     def running(self) -> Future[RunningServer]:
         """Returns the server, which the first caller starts; one that has ended is replaced."""
-        return server_registry().get(self._command.key, lambda: start_server(self._command))
+        return server_registry().server(self._command)
 
     def connection(self) -> Future[Connection]:
         """Returns its connection."""
@@ -136,17 +136,17 @@ class StartedServer:
 
     def known_connection(self) -> Connection | None:
         """Returns its connection if it runs."""
-        server = server_registry().ready(self._command.key)
+        server = server_registry().running_server(self._command)
         return server.connection if server else None
 
     def log_path(self) -> Path | None:
         """Returns where its log is."""
-        server = server_registry().ready(self._command.key)
+        server = server_registry().running_server(self._command)
         return server.process.log_path if server else None
 
     def close(self) -> None:
         """Ends it, also for other chat models that use it."""
-        server_registry().close(self._command.key)
+        server_registry().close(self._command)
 
 
 def _pass_on(future: Future[Connection], running_server: Future[RunningServer]) -> None:
@@ -156,37 +156,63 @@ def _pass_on(future: Future[Connection], running_server: Future[RunningServer]) 
         future.set_result(running_server.result().connection)
 
 
-def start_server(command: ServerCommand) -> RunningServer:
-    """Starts a server, and returns when it answers.
+class ServerRegistry:
+    """The servers that one process has started, by their command lines."""
 
-    Raises:
-        LocalServerStartError: It does not start; with the end of its log.
-    """
+    def __init__(self) -> None:
+        """Makes an empty registry."""
+        self._servers: Registry[RunningServer] = Registry("vllm-local-serve")
+        self._starting: dict[str, ServerProcess] = {}
+
+    def server(self, command: ServerCommand) -> Future[RunningServer]:
+        """Returns the server of this command line, which the first caller starts; one that has ended is replaced."""
+        return self._servers.get(command.key, lambda: self._start(command))
+
+    def running_server(self, command: ServerCommand) -> RunningServer | None:
+        """Returns it if it answers."""
+        return self._servers.ready(command.key)
+
+    def close(self, command: ServerCommand | None = None) -> None:
+        """Ends the server of this command line, or all of them, those that are starting too."""
+        key = command.key if command else None
+        for starting, process in list(self._starting.items()):
+            if key in (None, starting):
+                process.close()
+        self._servers.close(key)
+
+    def _start(self, command: ServerCommand) -> RunningServer:
+        from langchain_vllm_local._server_process import ServerProcess
+
+        process = self._starting[command.key] = ServerProcess(command)
+        try:
+            process.wait_until_ready()
+            return RunningServer(process, _own_connection(process))
+        except BaseException:
+            process.stop()
+            raise
+        finally:
+            del self._starting[command.key]
+
+
+def _own_connection(process: ServerProcess) -> Connection:
     from pydantic import SecretStr
 
     from langchain_vllm_local._connection import Connection, ConnectionSettings
-    from langchain_vllm_local._server_process import ServerProcess
 
-    process = ServerProcess(command)
-    process.wait_until_ready()
     settings = ConnectionSettings(f"{process.root_url}/v1", SecretStr(process.api_key), max_retries=0)
     connection = Connection(settings, process.death)
-    try:
-        # Also shows that it is ours that answers: no other server knows the key.
-        next(iter(connection.models()))
-    except BaseException:
-        process.close()
-        raise
-    return RunningServer(process, connection)
+    # Also shows that it is ours that answers: no other server knows the key.
+    next(iter(connection.models()))
+    return connection
 
 
 # Keyed by process id, as the engines' registry is.
-_REGISTRIES: dict[int, Registry[RunningServer]] = {}
+_REGISTRIES: dict[int, ServerRegistry] = {}
 
 
-def server_registry() -> Registry[RunningServer]:
+def server_registry() -> ServerRegistry:
     """Returns the servers of this process, which all chat models in it share."""
-    return _REGISTRIES.setdefault(os.getpid(), Registry("vllm-local-serve"))
+    return _REGISTRIES.setdefault(os.getpid(), ServerRegistry())
 
 
 class ServerBackend:

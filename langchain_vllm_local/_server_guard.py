@@ -68,10 +68,12 @@ class Guard:
 def main(command: list[str]) -> int:
     """Runs a command under guard and returns its exit status, negative for a signal."""
     job = _die_together() if sys.platform == "win32" else None
+    is_asked_to_end = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before there is anything that could be left behind
+        signal.signal(number, lambda *_: is_asked_to_end.set())
     guard = Guard(command)
     threading.Thread(target=guard.watch, daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=guard.end, daemon=True).start())
+    threading.Thread(target=lambda: is_asked_to_end.wait() and guard.end(), daemon=True).start()
     status = guard.server.wait()
     guard.kill()
     del job

@@ -31,7 +31,7 @@ _LISTENING = re.compile(r"Listening on (http://127\.0\.0\.1:\d+)")
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 30
 _TAIL_BYTES = 16_384
-_NOTICE_SECONDS = 2.0
+_NOTICE_SECONDS = 1.0
 """A server that has died breaks its connections a moment before its guard has noticed."""
 
 
@@ -61,9 +61,10 @@ class Lifelines:
 
     def cut(self, write_end: int) -> None:
         """Ends the server that lives on this pipe, and waits for it; harmless if it has ended."""
-        if write_end not in self._guards:
+        try:
+            guard = self._guards.pop(write_end)  # one step: somebody else may be cutting it too
+        except KeyError:
             return
-        guard = self._guards.pop(write_end)
         os.close(write_end)
         if guard is None:
             return
@@ -161,9 +162,6 @@ class ServerProcess:
                     if self._guard.poll() is not None:
                         raise LocalServerStartError(self._obituary("ended while it was starting"))
                     time.sleep(_POLL_SECONDS)
-        except BaseException:
-            LIFELINES.cut(self._lifeline)
-            raise
         finally:
             if self._port:
                 self._port.release()
@@ -200,12 +198,16 @@ class ServerProcess:
             time.sleep(_POLL_SECONDS)
         return None
 
+    def stop(self) -> None:
+        """Ends the server and leaves its log."""
+        LIFELINES.cut(self._lifeline)
+
     def close(self) -> None:
         """Ends the server and removes its log. In a forked child it does nothing: the server is the parent's."""
         if os.getpid() != self._owner or self.is_closed:
             return
         self.is_closed = True
-        LIFELINES.cut(self._lifeline)
+        self.stop()
         with contextlib.suppress(OSError):
             self.log_path.unlink()
 

@@ -16,10 +16,10 @@ import pytest
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelError, ModelInvalidRequestError
 
 from langchain_vllm_local import ChatVLLMLocal
-from langchain_vllm_local._server_backend import server_registry
 from langchain_vllm_local._server_guard import GRACE_SECONDS
+from langchain_vllm_local._server_process import LIFELINES
 from tests.langchain.server_rig import install_fake_vllm, is_listening, is_running, wait_until
-from vllm_local.errors import EngineDeadError, EngineError, InvalidConfigError
+from vllm_local.errors import EngineClosedError, EngineDeadError, EngineError, InvalidConfigError
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -124,8 +124,9 @@ def test_a_server_that_dies_under_a_call_is_told_at_once_and_replaced():
     llm = make()
     first = tell(llm)["pid"]
     begin = time.monotonic()
-    with pytest.raises(EngineDeadError, match=r"(?s)vllm serve has ended \(model a/b, exit status 3\).*about to") as caught:
+    with pytest.raises(EngineDeadError, match=r"vllm serve has ended \(model a/b, exit status 3\)") as caught:
         llm.invoke("die")
+    assert "about to listen" in str(caught.value)
     assert time.monotonic() - begin < 2
     assert isinstance(caught.value, ModelAPIError)
     assert caught.value.is_retryable
@@ -166,7 +167,7 @@ def test_a_stream_that_breaks_off_is_no_answer():
 
 def test_a_server_that_does_not_start_shows_the_end_of_its_log():
     llm = make("broken")
-    with pytest.raises(ModelError, match="(?s)exit status 1.*no such model, and this is the end of the log") as caught:
+    with pytest.raises(ModelError, match=r"(?s)exit status 1.*no such model, and this is the end") as caught:
         llm.invoke("Hello!")
     assert isinstance(caught.value, EngineError)
     assert not caught.value.is_retryable
@@ -175,30 +176,37 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log():
     log.unlink()
 
 
-def test_closing_a_server_that_is_still_starting():
-    llm = make("slow")
-    errors = []
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (lambda llm: llm.shutdown(), EngineClosedError),
+        (lambda llm: ChatVLLMLocal.shutdown_all(), EngineClosedError),
+        (lambda llm: guards()[-1].terminate(), EngineError),
+    ],
+    ids=["shutdown", "shutdown_all", "SIGTERM"],
+)
+def test_ending_a_server_that_is_still_starting(end, error):
+    llm, errors, before = make("slow"), [], len(guards())
 
     def call():
         try:
             llm.invoke("Hello!")
-        except EngineError as error:
-            errors.append(error)
+        except EngineError as caught:
+            errors.append(caught)
 
     caller = threading.Thread(target=call)
     caller.start()
-    wait_until(lambda: children_of(os.getpid()))
-    for guard in children_of(os.getpid()):
-        os.kill(guard, signal.SIGTERM)
+    wait_until(lambda: len(guards()) > before)
+    end(llm)
     caller.join(GRACE_SECONDS + 5)
     assert not caller.is_alive()
+    assert isinstance(errors[0], error)
     assert isinstance(errors[0], ModelError)
 
 
-def children_of(pid):
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(row[0]) for row in rows if int(row[1]) == pid and "_server_guard" in row[2]]
+def guards():
+    """The guards of all servers of this process."""
+    return [guard for guard in LIFELINES._guards.values() if guard is not None]
 
 
 def test_vllm_is_not_installed(monkeypatch):
@@ -257,8 +265,8 @@ import json, os, signal, sys, threading, time
 from langchain_vllm_local import ChatVLLMLocal
 llm = ChatVLLMLocal(model="a/b", backend="vllm")
 told = json.loads(llm.invoke("tell").text)
-from langchain_vllm_local._server_backend import server_registry
-guard = server_registry()._futures.popitem()[1].result().process.pid
+from langchain_vllm_local._server_process import LIFELINES
+guard = next(iter(LIFELINES._guards.values())).pid
 print(json.dumps({"server": told["pid"], "companion": told["companion"], "port": int(told["argv"][-1]),
                   "guard": guard}), flush=True)
 """
@@ -337,14 +345,13 @@ def test_a_living_fork_does_not_keep_its_parents_server():
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
 def test_a_guard_that_is_killed_takes_the_server_along():
     told = tell(make())
-    guard = children_of(os.getpid())[0]
-    os.kill(guard, signal.SIGKILL)
+    guards()[-1].kill()
     wait_until(lambda: not is_running(told["pid"]))
     os.kill(told["companion"], signal.SIGKILL)
     assert tell(make())["pid"] != told["pid"]
 
 
 def test_no_server_is_registered_before_its_first_use():
-    before = dict(server_registry()._futures)
+    before = guards()
     make().bind(temperature=0)
-    assert server_registry()._futures == before
+    assert guards() == before
