@@ -91,5 +91,3 @@ LISTEN_FLAGS: tuple[Flag, ...] = (
     _front(name="sse-keep-alive-interval", type=number, help="Seconds between comments that keep a quiet stream open."),
     _front(name="shutdown-timeout", type=number, help="Seconds that running requests get at the end; 0 aborts them."),
 )
-
-SERVER_FLAGS: tuple[Flag, ...] = (*LISTEN_FLAGS, *RESPONSE_FLAGS)

@@ -14,7 +14,7 @@ from vllm_local.cli.chat import CHAT_FLAGS
 from vllm_local.cli.complete import COMPLETE_FLAGS
 from vllm_local.cli.flags.engine import ENGINE_FLAGS
 from vllm_local.cli.flags.flag import Shape, Target
-from vllm_local.cli.flags.server import SERVER_FLAGS
+from vllm_local.cli.flags.server import LISTEN_FLAGS, RESPONSE_FLAGS
 from vllm_local.cli.flags.table import SERVE_FLAGS
 from vllm_local.cli.run_batch import RUN_BATCH_FLAGS
 from vllm_local.config import ENGINE_ARGUMENT_NAMES
@@ -48,6 +48,8 @@ COMMON = """
     disable-custom-all-reduce kv-transfer-config enable-sleep-mode limit-mm-per-prompt middleware
     otlp-traces-endpoint api-server-count
 """
+
+SERVER_FLAGS = (*LISTEN_FLAGS, *RESPONSE_FLAGS)
 
 
 @pytest.mark.parametrize("flags", TABLES.values(), ids=TABLES)
