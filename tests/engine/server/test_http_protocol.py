@@ -30,15 +30,16 @@ def trickle(connection, piece=b"X: y\r\n"):
     end = time.monotonic() + 10
     received = b""
     while time.monotonic() < end:
-        with contextlib.suppress(TimeoutError):
-            data = connection.recv(4096)
-            if not data:
-                return received
-            received += data
         try:
             connection.sendall(piece)
+            data = connection.recv(4096)
+        except TimeoutError:
+            continue
         except OSError:
             return received
+        if not data:
+            return received
+        received += data
     raise AssertionError("the server waits without end")
 
 
@@ -73,7 +74,8 @@ def test_a_body_that_trickles_in_is_given_up(run):
     )
     with connect(run(body_timeout=0.2)) as connection:
         connection.sendall(head + b"\r\n")
-        assert trickle(connection, b" ").startswith(b"HTTP/1.1 408")
+        # A reset, since the rest of the body comes too late, may overtake the answer.
+        assert trickle(connection, b" ")[:12] in {b"HTTP/1.1 408", b""}
 
 
 def test_a_request_may_take_longer_than_its_head(run):
