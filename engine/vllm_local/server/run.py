@@ -25,6 +25,7 @@ from vllm_local.default_logging import show_messages
 from vllm_local.errors import EngineClosedError, EngineDeadError, InvalidConfigError
 from vllm_local.server.app import create_app
 from vllm_local.server.http_protocol import http_protocol
+from vllm_local.server.malloc import limit_arenas
 from vllm_local.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def run_server(config: EngineConfig, settings: ServerSettings) -> None:
         EngineDeadError: The engine failed while the server ran.
     """
     show_messages()
+    limit_arenas()
     with contextlib.closing(bind(settings)) as listener, _unlinking(settings), AsyncLLM(config) as engine:
         server = Server(engine, create_app(engine, settings), settings)
         _say_what_was_found(engine, settings)
