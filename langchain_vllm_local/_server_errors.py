@@ -121,7 +121,7 @@ def translate_http(error: Exception, base_url: str) -> Exception:
         message = f"The server at {base_url} did not answer in time: {error}"
         return ServerTimeoutError(message, getattr(error, "request", None))
     if isinstance(error, openai.APIConnectionError) or _is_transport_error(error):
-        reason = error.__cause__ or error
+        reason = _first_cause(error)
         message = f"The connection to the server at {base_url} failed: {type(reason).__name__}: {reason}"
         return ServerConnectionError(message=message, request=getattr(error, "request", None))  # type: ignore[arg-type]
     if isinstance(error, openai.APIError):
@@ -157,6 +157,13 @@ def _message_of(error: openai.APIError) -> str:
         words = body.get("message") or body.get("detail")
         return words if isinstance(words, str) else error.message
     return body if isinstance(body, str) and body else error.message
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Returns what OpenAI's client and LangChain have wrapped."""
+    while isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _is_transport_error(error: Exception) -> bool:

@@ -26,6 +26,9 @@ def check_request(parameters: ChatParameters, *, is_stream: bool) -> None:
         InvalidRequestError: A value is wrong.
     """
     sampling = SamplingParams(**{"max_tokens": None, **parameters.sampling})
+    if parameters.cache_salt is not None and (not isinstance(parameters.cache_salt, str) or not parameters.cache_salt):
+        message = f"cache_salt must be a text that is not empty, got {parameters.cache_salt!r}."
+        raise InvalidRequestError(message, parameter="cache_salt")
     if is_stream:
         check_one_answer(sampling.n)
 
