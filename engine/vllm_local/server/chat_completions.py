@@ -68,7 +68,7 @@ async def answer_chat(context: ServerContext, request: ChatCompletionRequest, an
 
 
 async def _read_prompt(context: ServerContext, request: ChatCompletionRequest, max_tokens: int | None) -> PromptTokens:
-    token_ids = await render_chat(context, request)
+    token_ids = await render_chat(context, request, cut=request)
     max_model_len = context.engine.config.max_model_len
     token_ids = truncate(token_ids, request, max_tokens=max_tokens, max_model_len=max_model_len)
     wants_text = bool(request.return_prompt_text)

@@ -30,9 +30,19 @@ class PromptTokens:
 
 
 async def render_chat(
-    context: ServerContext, request: TemplateFields, tools: Sequence[Mapping[str, Any]] | None = None
+    context: ServerContext,
+    request: TemplateFields,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    cut: DeliveryFields | None = None,
 ) -> list[int]:
     """Returns a conversation's prompt tokens.
+
+    Args:
+        context: The server's parts.
+        request: The conversation.
+        tools: What the model is told of.
+        cut: What the request says about cutting its prompt; the tokens are still to be cut by `truncate`.
 
     Raises:
         InvalidRequestError: The messages, or what the request says about the template, cannot be rendered.
@@ -46,8 +56,7 @@ async def render_chat(
 
     def tokenize() -> list[int]:
         text = renderer.render(request.messages, tools, **arguments)
-        limit = context.text_limit
-        text = limit.cut(text, request) if isinstance(request, DeliveryFields) else limit.check(text)
+        text = context.text_limit.check(text) if cut is None else context.text_limit.cut(text, cut)
         return context.engine.tokenizer.encode(text, bool(request.add_special_tokens))
 
     return await context.engine.off_loop(tokenize)

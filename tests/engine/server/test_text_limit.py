@@ -5,7 +5,7 @@ from tests.engine.server.rig import MESSAGES
 from vllm_local.server.text_limit import ALWAYS_READ, TextLimit
 
 LONG = "a" * (ALWAYS_READ + 1)
-BODIES = {
+BODIES: dict[str, dict] = {
     "/v1/completions": {"prompt": LONG},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": LONG}]},
     "/v1/responses": {"input": LONG},
