@@ -143,6 +143,8 @@ class ServerSettings:
     def _check_path(self) -> None:
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise InvalidConfigError(f"root_path must begin with '/' and not end with it, got {self.root_path!r}.")
+        if not self.host:  # an unset variable of a script's, which must not open the server to the network
+            raise InvalidConfigError("host must not be empty; 0.0.0.0 listens at every address of this machine.")
         if self.uds is not None and not self.uds:
             raise InvalidConfigError("uds must be the path of a socket, got an empty text.")
 

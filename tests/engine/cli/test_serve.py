@@ -55,6 +55,9 @@ def test_from_a_file(calls, tmp_path):
         (["--port", "70000"], "port must be in"),
         (["-q", "awq"], "quantization='awq'"),
         (["-tp", "2"], "vllm serve"),
+        (["--api-key", ""], "would let everybody in"),
+        (["--api-key"], "would let everybody in"),
+        (["--host", ""], "host must not be empty"),
         (["--ssl-keyfile", "absent"], "ssl_certfile"),
     ],
 )

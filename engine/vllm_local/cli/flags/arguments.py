@@ -81,8 +81,10 @@ class Arguments:
         from vllm_local.server.settings import ServerSettings
 
         values = self._values(Target.SERVER)
+        if self.has("api_key") and not any(values["api_key"]):
+            raise InvalidConfigError("--api-key is empty, which would let everybody in; to do so, leave it out.")
         if "api_key" in self._flags:
-            keys = values.get("api_key") or (os.environ.get(API_KEY_VARIABLE, ""),)
+            keys = values.get("api_key", (os.environ.get(API_KEY_VARIABLE, ""),))
             values["api_key"] = tuple(key for key in keys if key)
         return ServerSettings(**values)
 
