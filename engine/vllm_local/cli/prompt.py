@@ -6,12 +6,15 @@ import contextlib
 
 import typer
 
+from vllm_local.errors import VLLMLocalError
+
 
 def ask(prompt: str) -> str:
     """Returns a line that was typed; arrow keys edit it and bring back earlier ones, Ctrl-C throws it away.
 
     Raises:
         EOFError: The input has ended, or Ctrl-D was pressed.
+        VLLMLocalError: The input is not in this system's encoding.
     """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives input() its line editing and history; Windows has its own
@@ -20,3 +23,5 @@ def ask(prompt: str) -> str:
             return input(prompt)
         except KeyboardInterrupt:
             typer.echo("\n(Ctrl-D or /exit ends the program)", err=True)
+        except UnicodeDecodeError as error:
+            raise VLLMLocalError(f"The input is no text: {error}.") from error
