@@ -146,7 +146,8 @@ class Connection:
         except Exception as error:
             translated = translate_http(error, self.settings.base_url)
             if self._diagnose is not None and isinstance(translated, _SHUTTING_DOWN):
-                translated = await asyncio.to_thread(self._diagnose) or translated
+                death = await asyncio.to_thread(self._diagnose)
+                translated = translated if death is None else death
             if translated is error:
                 raise
             raise translated from error
@@ -210,7 +211,7 @@ class Connection:
 
 def async_client(settings: ConnectionSettings) -> openai.AsyncOpenAI:
     """Returns OpenAI's client for a server, which looks nothing up in the environment."""
-    retries = {} if settings.max_retries is None else {"max_retries": settings.max_retries}
+    retries: dict[str, Any] = {} if settings.max_retries is None else {"max_retries": settings.max_retries}
     client = openai.AsyncOpenAI(
         api_key=_async_key(settings.api_key),
         base_url=settings.base_url,
@@ -267,6 +268,6 @@ def _async_key(key: Key) -> Any:
 
     async def call() -> str:
         value = await asyncio.to_thread(key)
-        return await value if inspect.isawaitable(value) else value
+        return value if isinstance(value, str) else await cast("Awaitable[str]", value)
 
     return call

@@ -54,7 +54,7 @@ class ServerContextOverflowError(local.LocalContextOverflowError, openai.BadRequ
         self.max_model_len = _number(_MAX_LENGTH, message)
         self.num_prompt_tokens = _number(_PROMPT_LENGTH, message)
 
-    def __reduce__(self) -> tuple[type[local.LocalContextOverflowError], tuple[int, int]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[local.LocalContextOverflowError], tuple[int, int]]:
         """Pickles without the HTTP response, which cannot be."""
         return local.LocalContextOverflowError, (self.num_prompt_tokens, self.max_model_len)
 

@@ -43,6 +43,11 @@ class Guard:
             pass
         self.end()
 
+    def end_when(self, asked: threading.Event) -> None:
+        """Ends the server when a signal asks for it."""
+        asked.wait()
+        self.end()
+
     def end(self) -> None:
         """Asks the server to end, and kills it if it does not."""
         if not self._is_ending.acquire(blocking=False):
@@ -73,7 +78,7 @@ def main(command: list[str]) -> int:
         signal.signal(number, lambda *_: is_asked_to_end.set())
     guard = Guard(command)
     threading.Thread(target=guard.watch, daemon=True).start()
-    threading.Thread(target=lambda: is_asked_to_end.wait() and guard.end(), daemon=True).start()
+    threading.Thread(target=guard.end_when, args=(is_asked_to_end,), daemon=True).start()
     status = guard.server.wait()
     guard.kill()
     del job

@@ -355,3 +355,32 @@ def test_no_server_is_registered_before_its_first_use():
     before = guards()
     make().bind(temperature=0)
     assert guards() == before
+
+
+def test_the_real_server_ends_with_its_parent():
+    code = """
+        import os, time
+        from langchain_vllm_local import ChatVLLMLocal
+        from langchain_vllm_local._server_process import LIFELINES
+        small = {"kv_cache_memory_bytes": 2**25, "num_threads": 1, "use_tqdm_on_load": False}
+        llm = ChatVLLMLocal(backend="server", temperature=0, max_tokens=12, engine_args=small)
+        assert llm.invoke("Hello!").text
+        stream = llm.stream("Hello!", ignore_eos=True, max_tokens=3000)
+        next(stream)  # killed in the middle of an answer
+        print(next(iter(LIFELINES._guards.values())).pid, llm.server.base_url, flush=True)
+        time.sleep(100)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    with process:
+        guard, address = process.stdout.readline().split()
+        port = int(address.removesuffix("/v1").rpartition(":")[2])
+        assert is_listening(port)
+        process.kill()
+        process.wait(20)
+    wait_until(lambda: not is_running(int(guard)) and not is_listening(port), GRACE_SECONDS + 5)
+
+
+def test_the_real_server_says_what_is_wrong(tmp_path):
+    with pytest.raises(ModelError, match=f"(?s)vllm-local serve ended while it was starting.*{tmp_path}") as caught:
+        ChatVLLMLocal(backend="server", model=str(tmp_path / "nothing")).invoke("Hello!")
+    assert not caught.value.is_retryable

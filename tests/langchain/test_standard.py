@@ -157,9 +157,10 @@ class TestChatOpenAI(TestAttached):
 
     @property
     def chat_model_params(self):
-        # A client of its own, since the one that LangChain keeps belongs to the first test's event loop.
-        client = openai.DefaultAsyncHttpxClient()
-        own = {"model": self.served.model_name, "stream_usage": True, "http_async_client": client}
+        # A client of its own, since the one that LangChain keeps belongs to the first test's event loop; and no
+        # connection outlives its request, since nobody closes the client.
+        own = {"http_async_client": openai.DefaultAsyncHttpxClient(), "default_headers": {"Connection": "close"}}
+        own |= {"model": self.served.model_name, "stream_usage": True}
         return {**super().chat_model_params, **own}
 
     @property
