@@ -48,6 +48,8 @@ def _hash(key: bytes) -> bytes:
 
 
 def _is_guarded(scope: Scope) -> bool:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path, root_path = scope["path"], scope.get("root_path", "")
+    if root_path and path.startswith(f"{root_path}/"):  # as the router takes it off, or else "/v" would unlock "/v1"
+        path = path[len(root_path) :]
     is_below = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _GUARDED)
     return is_below and scope["method"] != "OPTIONS"

@@ -46,10 +46,14 @@ async def test_what_vllm_shows_everybody_is_open(serve):
     assert (await server.client.get("/v1x")).status_code == 404
 
 
-async def test_the_path_below_a_proxy_is_guarded_too(serve):
-    server = await serve({**KEYS, "root_path": "/proxy"})
-    assert (await server.client.get("/proxy/v1/models")).status_code == 401
-    assert (await server.client.get("/v1/models")).status_code == 401
+@pytest.mark.parametrize("root_path", ["/proxy", "/v", "/v1", "/v1/mod", "/a/b"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/", "/server_info", "/v1/models/vllm-local-starter"])
+async def test_what_a_proxy_shows_is_guarded_too(serve, root_path, path):
+    server = await serve({**KEYS, "root_path": root_path})
+    for asked in (path, f"{root_path}{path}"):
+        response = await server.client.get(asked)
+        assert response.status_code in {401, 404}, "no path leads past the keys"
+    assert (await server.client.get(f"{root_path}{path}")).status_code == 401
 
 
 async def test_without_keys_everybody_is_let_in(server):
