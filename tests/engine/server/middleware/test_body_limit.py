@@ -1,6 +1,8 @@
 import asyncio
 import json
 
+import pytest
+
 from tests.engine.server.rig import MESSAGES, LeavingClient, asgi_scope
 
 PATH = "/v1/chat/completions"
@@ -60,3 +62,22 @@ async def test_an_answer_may_take_longer_than_a_body(serve, runner):
     server = await serve({"body_timeout": 0.02})
     response = await server.post(PATH, messages=MESSAGES, max_tokens=3)
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(("size", "status"), [(8192, 200), (10, 408)])
+async def test_a_body_has_the_time_that_its_size_needs(serve, size, status):
+    server = await serve({"body_timeout": 0.1})
+    pieces = [b'{"max_tokens":1,"messages":', *([b" " * size] * 8), json.dumps(MESSAGES).encode() + b"}"]
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0.03)
+        body = pieces.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(pieces)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = asgi_scope(PATH, b"", headers=[(b"content-type", b"application/json")])
+    await asyncio.wait_for(server.app(scope, receive, send), 10)
+    assert sent[0]["status"] == status
