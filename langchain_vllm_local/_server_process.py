@@ -23,7 +23,7 @@ from rich.console import Console
 from langchain_vllm_local import _server_guard
 from langchain_vllm_local._errors import LocalServerDeadError, LocalServerStartError
 from langchain_vllm_local._server_command import HOST, KEY_VARIABLE, ServerCommand
-from vllm_local.errors import EngineClosedError
+from vllm_local.errors import EXIT_STATUSES, EngineClosedError, VLLMLocalError
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class ServerProcess:
         """Waits until the server answers; how long that takes is the model's business.
 
         Raises:
-            LocalServerStartError: It has ended instead; with the end of its log.
+            VLLMLocalError: It has ended instead; with the end of its log.
             EngineClosedError: It was closed meanwhile.
         """
         try:
@@ -160,11 +160,17 @@ class ServerProcess:
                     if self.is_closed:
                         raise EngineClosedError(f"The server of {self.command.model} was shut down while it started.")
                     if self._guard.poll() is not None:
-                        raise LocalServerStartError(self._obituary("ended while it was starting"))
+                        raise self._start_error()
                     time.sleep(_POLL_SECONDS)
         finally:
             if self._port:
                 self._port.release()
+
+    def _start_error(self) -> VLLMLocalError:
+        """Returns why it has not started; our own server tells by its exit status, as the engine would by its error."""
+        message = self._obituary("ended while it was starting")
+        kinds = {status: kind for kind, status in EXIT_STATUSES if status > 1} if self.command.announces_port else {}
+        return kinds.get(self._guard.returncode, LocalServerStartError)(message)
 
     def _is_ready(self, client: httpx.Client) -> bool:
         if not self.root_url:

@@ -104,3 +104,15 @@ class EngineDeadError(EngineError):
 
 class EngineClosedError(EngineError):
     """The engine was shut down, or belongs to a parent process."""
+
+
+EXIT_STATUSES: tuple[tuple[type[VLLMLocalError], int], ...] = (
+    (InvalidConfigError, 2),
+    (ModelNotFoundError, 3),
+    (UnsupportedModelError, 4),
+    (CorruptModelError, 5),
+    (InsufficientMemoryError, 6),
+    (ModelLoadError, 7),
+    (VLLMLocalError, 1),
+)
+"""With what status a program ends that one of these ends; the first that fits counts."""

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
@@ -30,6 +31,7 @@ class Recorder:
         self.requests = []
         self.status, self.body, self.events = 200, answer(), None
         self.models = ["m"]
+        self.delay = 0.0
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
@@ -55,6 +57,7 @@ class Recorder:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 recorder.requests.append((self.path, lowered(self.headers), body))
+                time.sleep(recorder.delay)
                 if self.path.endswith("/tokenize") and recorder.status == 200:
                     self.reply({"count": 5, "tokens": [1, 2]}, 200)
                 elif body.get("stream") and recorder.events is not None:

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_vllm_local import ChatVLLMLocal
+from tests.langchain.server_rig import wait_until
 
 pytestmark = pytest.mark.enable_socket
 
@@ -190,6 +191,30 @@ def test_profiles(models):
         llm.warm_up()
     assert models["engine"].profile == models["server"].profile == models["base_url"].profile
     assert models["base_url"].model_name == "vllm-local-starter"
+
+
+def test_who_leaves_a_stream_frees_the_server(models):
+    server = models["server"].server
+
+    def running():
+        with urllib.request.urlopen(server.base_url.removesuffix("/v1") + "/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return [line.split()[-1] for line in lines if line.startswith("vllm:num_requests_running{")]
+
+    endless = {"ignore_eos": True, "max_tokens": 400}
+
+    async def leave():
+        async for _ in models["base_url"].astream(HELLO, **endless):
+            break
+        task = asyncio.create_task(models["base_url"].ainvoke(HELLO, **endless))
+        await asyncio.sleep(0.05)
+        task.cancel()
+
+    for _ in models["server"].stream(HELLO, **endless):
+        break
+    asyncio.run(leave())
+    assert running() != []
+    wait_until(lambda: set(running()) == {"0.0"}, 5)
 
 
 def test_a_chat_openai_on_the_same_server(models):

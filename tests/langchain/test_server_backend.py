@@ -221,7 +221,8 @@ def test_a_stream_may_take_its_time(server, attach):
     assert limited._backend().source.known_connection()._delegate.stream_chunk_timeout == 3.0
 
 
-def test_one_script_may_have_many_loops(attach):
+def test_one_script_may_have_many_loops(server, attach):
+    server.events = [piece({"content": "Hi"}, choice={"finish_reason": "stop"})]
     llm = attach()
     texts = [asyncio.run(llm.ainvoke("Hello!")).text for _ in range(3)]
 
@@ -229,6 +230,7 @@ def test_one_script_may_have_many_loops(attach):
         return [chunk async for chunk in llm.astream("Hello!")]
 
     assert texts == ["Hi"] * 3
+    assert "".join(chunk.text for chunk in asyncio.run(stream())) == "Hi"
     assert llm.invoke("Hello!").text == "Hi"
 
 
@@ -290,6 +292,16 @@ def test_retries_are_the_users_business(server, attach):
     with pytest.raises(langchain.ModelAPIError):
         attach(max_retries=1).invoke("Hello!")
     assert len(server.requests) == 3
+
+
+def test_a_timeout_is_not_retried(server, attach):
+    server.delay = 0.6
+    llm = attach(timeout=0.2)
+    for call in (lambda: llm.invoke("Hello!"), lambda: list(llm.stream("Hello!")), lambda: llm.batch(["a"])):
+        with pytest.raises(langchain.ModelTimeoutError, match=r"longer than its timeout of 0\.2 seconds"):
+            call()
+    assert len(server.requests) == 3
+    assert attach(timeout=9).invoke("Hello!").text == "Hi"
 
 
 def test_nobody_is_there(server, attach):

@@ -1,6 +1,7 @@
 """Servers that a chat model starts: shared, replaced when they die, and never left behind."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ from pathlib import Path
 import openai
 import pytest
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelError, ModelInvalidRequestError
+from rich.console import Console
 
-from langchain_vllm_local import ChatVLLMLocal
+from langchain_vllm_local import ChatVLLMLocal, _server_process
 from langchain_vllm_local._server_guard import GRACE_SECONDS
 from langchain_vllm_local._server_process import LIFELINES
 from tests.langchain.server_rig import install_fake_vllm, is_listening, is_running, wait_until
@@ -258,6 +260,16 @@ def test_the_profile_comes_from_the_server():
     assert llm.profile["max_input_tokens"] == 77
 
 
+def test_progress_is_shown_in_a_terminal(monkeypatch, tmp_path):
+    shown = io.StringIO()
+    monkeypatch.setattr(_server_process, "Console", lambda stderr: Console(file=shown, force_terminal=True, width=100))
+    make("e/f").warm_up()
+    assert "Starting vllm serve for e/f" in shown.getvalue()
+    shown.truncate(0)
+    make("e/f", engine_args={"use_tqdm_on_load": False}).warm_up()
+    assert not shown.getvalue().strip("\0")
+
+
 # ── The end of the process ──
 
 HEAD = """
@@ -315,11 +327,23 @@ def test_a_process_that_is_killed_leaves_nothing(number):
 
 def test_forks_and_threads_do_not_take_the_server_along():
     process, who = start("""
-        child = os.fork()
-        if child == 0:
-            llm.shutdown()
-            sys.exit(0)  # with everything that is registered for the end
-        assert os.waitpid(child, 0)[1] == 0
+        def in_child(work):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                work()
+                sys.exit(0)  # with everything that is registered for the end
+            assert os.waitpid(child, 0)[1] == 0
+
+        def use():
+            own = json.loads(llm.invoke("tell").text)  # of a server of its own
+            assert own["pid"] != told["pid"] and own["argv"][-1] != told["argv"][-1]
+            assert llm.batch(["one", "two"])[1].text == f"pid {own['pid']}"
+
+        in_child(llm.shutdown)
+        in_child(lambda: None)
+        in_child(use)
+        threading.Thread(target=llm.invoke, args=("Hello!",)).start()
         assert json.loads(llm.invoke("tell").text)["pid"] == told["pid"]
     """)
     with process:
@@ -380,7 +404,14 @@ def test_the_real_server_ends_with_its_parent():
     wait_until(lambda: not is_running(int(guard)) and not is_listening(port), GRACE_SECONDS + 5)
 
 
-def test_the_real_server_says_what_is_wrong(tmp_path):
-    with pytest.raises(ModelError, match=f"(?s)vllm-local serve ended while it was starting.*{tmp_path}") as caught:
-        ChatVLLMLocal(backend="server", model=str(tmp_path / "nothing")).invoke("Hello!")
-    assert not caught.value.is_retryable
+def test_the_real_server_says_what_is_wrong_as_the_engine_does(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["NoSuchForCausalLM"], "model_type": "no_such"}')
+    for model in (str(folder), str(tmp_path / "nothing")):
+        with pytest.raises(ModelError) as expected:
+            ChatVLLMLocal(model=model).invoke("Hello!")
+        with pytest.raises(ModelError, match="vllm-local serve ended while it was starting") as caught:
+            ChatVLLMLocal(backend="server", model=model).invoke("Hello!")
+        assert type(caught.value) is type(expected.value)
+        assert str(expected.value.__cause__) in str(caught.value)

@@ -10,10 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vllm_local.default_logging import show_messages
-from vllm_local.errors import InvalidConfigError, VLLMLocalError
-
-USAGE_ERROR = 2
-"""Exit status for options that are wrong; anything else that fails is 1."""
+from vllm_local.errors import EXIT_STATUSES, VLLMLocalError
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,8 @@ def _make_runner(command: Command) -> Callable[[typer.Context], None]:
             importlib.import_module(command.module).run(list(context.args))
         except VLLMLocalError as error:
             typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(USAGE_ERROR if isinstance(error, InvalidConfigError) else 1) from error
+            status = next(status for kind, status in EXIT_STATUSES if isinstance(error, kind))
+            raise typer.Exit(status) from error
 
     return run
 

@@ -6,7 +6,7 @@ import vllm_local
 from tests.engine.cli.running import invoke
 from tests.engine.engine_fakes import run_python
 from vllm_local.cli.app import BENCH_COMMANDS, COMMANDS
-from vllm_local.errors import InvalidConfigError, ModelNotFoundError
+from vllm_local.errors import EngineDeadError, InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
 
 
 @pytest.mark.parametrize("option", ["--version", "-v"])
@@ -27,7 +27,13 @@ def test_an_unknown_command_is_a_usage_error():
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(InvalidConfigError("it is wrong"), 2), (ModelNotFoundError("it is absent"), 1)]
+    ("error", "status"),
+    [
+        (InvalidConfigError("it is wrong"), 2),
+        (ModelNotFoundError("it is absent"), 3),
+        (InsufficientMemoryError("it is large"), 6),
+        (EngineDeadError("it is dead"), 1),
+    ],
 )
 def test_errors_are_one_line_and_a_status(error, status, monkeypatch):
     def fail(arguments):
