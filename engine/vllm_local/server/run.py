@@ -96,8 +96,7 @@ class Server(uvicorn.Server):
         try:
             await super().shutdown(sockets)
         finally:
-            closer.cancel()
-            await asyncio.gather(closer, return_exceptions=True)
+            await closer
 
     async def _close_engine(self) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
