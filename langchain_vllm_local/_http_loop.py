@@ -41,6 +41,8 @@ class HTTPLoop:
         """Gives up what runs there, at the end of the process."""
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop)
         self._thread.join(_STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     async def _cancel_all(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}

@@ -137,7 +137,9 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                start_new_session=True,  # Ctrl-C in the terminal is meant for us
+                # Ctrl-C in the terminal is meant for us.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
             LIFELINES.attach(write_end, guard)
         return write_end, guard

@@ -2,6 +2,7 @@
 
 import asyncio
 import urllib.request
+from collections.abc import Callable
 
 import openai
 import pytest
@@ -11,6 +12,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_vllm_local import ChatVLLMLocal
 from tests.langchain.server_rig import wait_until
+from vllm_local.errors import ContextLengthError
 
 pytestmark = pytest.mark.enable_socket
 
@@ -19,7 +21,7 @@ HELLO = [SystemMessage("You are a helpful assistant."), HumanMessage("What is th
 TALK = [HumanMessage("My name is Ada."), AIMessage("Hello, Ada!"), HumanMessage("What is my name?")]
 
 # name: (messages, parameters). Each is asked for whole and as a stream, sync and async.
-CASES = {
+CASES: dict[str, tuple[list, dict]] = {
     "plain": (HELLO, {}),
     "conversation": (TALK, {"max_tokens": 12}),
     "length": (HELLO, {"max_tokens": 3}),
@@ -40,7 +42,7 @@ CASES = {
     "cache_salt": (HELLO, {"cache_salt": "mine"}),
 }
 # name: (messages, parameters) that fail.
-MISTAKES = {
+MISTAKES: dict[str, tuple[list, dict]] = {
     "too long": ([HumanMessage("long " * 1000)], {}),
     "no messages": ([], {}),
     "temperature": (HELLO, {"temperature": 3}),
@@ -143,7 +145,7 @@ def failure(call):
 @pytest.mark.parametrize("case", MISTAKES)
 def test_errors_are_the_same(models, case):
     messages, parameters = MISTAKES[case]
-    calls = (
+    calls: tuple[Callable, ...] = (
         lambda llm: llm.invoke(messages, **parameters),
         lambda llm: list(llm.stream(messages, **parameters)),
         lambda llm: asyncio.run(llm.ainvoke(messages, **parameters)),
@@ -158,8 +160,9 @@ def test_errors_are_the_same(models, case):
 
 def test_errors_over_http_are_openais_too(models):
     for name in ("server", "base_url"):
-        with pytest.raises(openai.BadRequestError) as caught:
+        with pytest.raises(ContextLengthError) as caught:
             models[name].invoke("long " * 1000)
+        assert isinstance(caught.value, openai.BadRequestError)
         assert (caught.value.max_model_len, caught.value.num_prompt_tokens > 1000) == (512, True)
 
 

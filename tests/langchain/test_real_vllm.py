@@ -1,6 +1,7 @@
 """`backend="vllm"` with the real thing, where it is installed: `pytest -m vllm`; docs/scale-out.md says how."""
 
 import shutil
+from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -32,7 +33,7 @@ def llm():
 
 def test_it_answers_and_counts(llm):
     whole = llm.invoke("Hello!")
-    streamed = None
+    streamed: Any = None
     for chunk in llm.stream("Hello!"):
         streamed = chunk if streamed is None else streamed + chunk
     assert whole.text == streamed.text != ""

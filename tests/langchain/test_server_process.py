@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -255,7 +256,7 @@ def test_ctrl_c_ends_a_batch_of_hanging_requests():
 
 def test_the_profile_comes_from_the_server():
     llm = make()
-    assert llm.profile is None
+    assert not llm.profile
     llm.warm_up()
     assert llm.profile["max_input_tokens"] == 77
 
@@ -286,7 +287,7 @@ print(json.dumps({"server": told["pid"], "companion": told["companion"], "port":
 
 def start(code):
     """Starts a process that uses a server and then runs the code; returns it, and who is who."""
-    process = subprocess.Popen(
+    process: Any = subprocess.Popen(
         [sys.executable, "-c", HEAD + textwrap.dedent(code)], stdout=subprocess.PIPE, start_new_session=True, text=True
     )
     return process, json.loads(process.stdout.readline())
@@ -394,7 +395,7 @@ def test_the_real_server_ends_with_its_parent():
         print(next(iter(LIFELINES._guards.values())).pid, llm.server.base_url, flush=True)
         time.sleep(100)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    process: Any = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
     with process:
         guard, address = process.stdout.readline().split()
         port = int(address.removesuffix("/v1").rpartition(":")[2])
