@@ -1,8 +1,8 @@
-"""Runs a server for as long as its parent lives: `python -I _server_guard.py COMMAND...`; standard library alone.
+"""Runs a server for as long as its parent lives: `python -I _server_guard.py LOG COMMAND...`; standard library alone.
 
 Standard input is the read end of a pipe to which nobody writes. It ends when the parent closes its end or dies, in
-whatever way, `kill -9` included; then the server is ended with everything that it has started. The server's own end
-is the guard's too, with the same exit status.
+whatever way, `kill -9` included; then the server is ended with everything that it has started, and its log removed.
+The server's own end is the guard's too, with the same exit status; then the log stays, for it says why.
 
 The parent cannot ask the system for this: PR_SET_PDEATHSIG fires when the *thread* ends that started the child.
 Here the thread is the guard's main one, so it is used as well, for the case that somebody kills the guard.
@@ -35,12 +35,14 @@ class Guard:
             start_new_session=True,
             preexec_fn=_make_dying_with_parent(),  # noqa: PLW1509 - there are no threads yet
         )
+        self.is_orphan = False
         self._is_ending = threading.Lock()
 
     def watch(self) -> None:
         """Ends the server when the parent has gone."""
         while os.read(0, 1024):
             pass
+        self.is_orphan = True
         self.end()
 
     def end_when(self, asked: threading.Event) -> None:
@@ -70,7 +72,7 @@ class Guard:
             os.killpg(self.server.pid, number)
 
 
-def main(command: list[str]) -> int:
+def main(log: str, command: list[str]) -> int:
     """Runs a command under guard and returns its exit status, negative for a signal."""
     job = _die_together() if sys.platform == "win32" else None
     is_asked_to_end = threading.Event()
@@ -81,6 +83,9 @@ def main(command: list[str]) -> int:
     threading.Thread(target=guard.end_when, args=(is_asked_to_end,), daemon=True).start()
     status = guard.server.wait()
     guard.kill()
+    if guard.is_orphan:
+        with contextlib.suppress(OSError):
+            os.unlink(log)  # noqa: PTH108 - one import less
     del job
     return status
 
@@ -139,6 +144,6 @@ def _die_together() -> object:
 
 
 if __name__ == "__main__":
-    _status = main(sys.argv[1:])
+    _status = main(sys.argv[1], sys.argv[2:])
     # Not sys.exit, which would wait for the thread that reads the pipe.
     os._exit(_status if _status >= 0 else 128 - _status)

@@ -99,7 +99,7 @@ class ServerProcess:
     Attributes:
         command: How it was started.
         api_key: Its key, which nobody else knows.
-        log_path: What it says goes there; the file is removed when the server is closed.
+        log_path: What it says goes there; the file stays only if the server ends by itself.
         root_url: Its address, without `/v1`; empty until it listens.
     """
 
@@ -132,7 +132,7 @@ class ServerProcess:
         }
         with LIFELINES.opened() as (read_end, write_end):
             guard = subprocess.Popen(  # noqa: S603 - no shell
-                [sys.executable, "-I", _server_guard.__file__, *server],
+                [sys.executable, "-I", _server_guard.__file__, str(self.log_path), *server],
                 stdin=read_end,
                 stdout=log,
                 stderr=log,
@@ -207,17 +207,16 @@ class ServerProcess:
         return None
 
     def stop(self) -> None:
-        """Ends the server and leaves its log."""
+        """Ends the server if it has not ended by itself."""
         LIFELINES.cut(self._lifeline)
 
     def close(self) -> None:
-        """Ends the server and removes its log. In a forked child it does nothing: the server is the parent's."""
+        """Ends the server, and its log goes with it. In a forked child it does nothing: the server is the parent's."""
         if os.getpid() != self._owner or self.is_closed:
             return
         self.is_closed = True
         self.stop()
-        with contextlib.suppress(OSError):
-            self.log_path.unlink()
+        self.log_path.unlink(missing_ok=True)  # that of a server which has died
 
     def last_line(self) -> str:
         """Returns what the server said last."""

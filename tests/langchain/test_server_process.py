@@ -35,6 +35,8 @@ def vllm(tmp_path, monkeypatch):
     """The fake `vllm` on the PATH."""
     install_fake_vllm(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # logs of servers that die stay
+    monkeypatch.setattr("tempfile.tempdir", None)
     yield tmp_path
     ChatVLLMLocal.shutdown_all()
 
@@ -280,7 +282,8 @@ llm = ChatVLLMLocal(model="a/b", backend="vllm")
 told = json.loads(llm.invoke("tell").text)
 from langchain_vllm_local._server_process import LIFELINES
 guard = next(iter(LIFELINES._guards.values())).pid
-print(json.dumps({"server": told["pid"], "companion": told["companion"], "port": int(told["argv"][-1]),
+print(json.dumps({"log": str(llm.server.log_path), "server": told["pid"],
+                  "companion": told["companion"], "port": int(told["argv"][-1]),
                   "guard": guard}), flush=True)
 """
 
@@ -296,6 +299,7 @@ def start(code):
 def check_nothing_left(who):
     wait_until(lambda: not any(is_running(who[name]) for name in ("server", "companion", "guard")), GRACE_SECONDS + 10)
     assert not is_listening(who["port"])
+    assert not Path(who["log"]).exists()
 
 
 @pytest.mark.parametrize(
@@ -324,6 +328,28 @@ def test_a_process_that_is_killed_leaves_nothing(number):
         os.killpg(process.pid, number)  # as a terminal sends Ctrl-C
         process.wait(20)
     check_nothing_left(who)
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGKILL])
+def test_a_process_that_ends_while_its_server_starts_leaves_nothing(number):
+    code = """
+        import threading, time
+        from langchain_vllm_local import ChatVLLMLocal
+        from langchain_vllm_local._server_process import LIFELINES
+        llm = ChatVLLMLocal(model="slow", backend="vllm")
+        threading.Thread(target=llm.warm_up, daemon=True).start()
+        while not any(LIFELINES._guards.values()):
+            time.sleep(0.01)
+        print(next(iter(LIFELINES._guards.values())).pid, flush=True)
+        time.sleep(1)
+    """
+    process: Any = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    with process:
+        guard = int(process.stdout.readline())
+        if number is not None:
+            process.send_signal(number)
+        process.wait(20)
+    wait_until(lambda: not is_running(guard), GRACE_SECONDS + 5)
 
 
 def test_forks_and_threads_do_not_take_the_server_along():
