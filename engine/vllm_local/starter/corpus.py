@@ -85,7 +85,7 @@ class Corpus:
         samples.sort(key=lambda sample: len(sample.tokens), reverse=True)
         groups = []
         while samples:
-            rows = max(1, self._batch_tokens // len(samples[0].tokens))
+            rows = max(1, self._batch_tokens // _padded(len(samples[0].tokens)))
             groups.append(samples[:rows])
             samples = samples[rows:]
         rng.shuffle(groups)
@@ -99,7 +99,7 @@ class Corpus:
         return _Sample(ids, self._kinds(ids))
 
     def _batch(self, samples: Sequence[_Sample]) -> Batch:
-        length = -(-max(len(sample.tokens) for sample in samples) // 8) * 8
+        length = _padded(max(len(sample.tokens) for sample in samples))
         tokens = torch.full((len(samples), length), self._pad)
         kinds = torch.full((len(samples), length + 1), _WRITTEN)
         for row, sample in enumerate(samples):
@@ -123,3 +123,8 @@ class Corpus:
                 if ids[after] == self._thought:
                     kinds[after] = [_WRITTEN] * len(self._thought)
         return kinds
+
+
+def _padded(length: int) -> int:
+    """Return the length rounded up to a multiple of eight, which the processor prefers."""
+    return -(-length // 8) * 8
