@@ -1,4 +1,4 @@
-"""The starter model as training computes it: Llama's arithmetic in bf16, with few and large operations.
+"""The starter model as training computes it: Llama's arithmetic, with few and large operations.
 
 The released weights are an ordinary `LlamaForCausalLM`; this network has the same parameters with those that read the
 same input side by side. A test compares the two.
@@ -35,7 +35,7 @@ class Network(nn.Module):
 
     Args:
         sizes: Its sizes.
-        dtype: Type of parameters and activations; norms are computed in fp32.
+        dtype: Type of the parameters and of what is multiplied with them; residuals, norms and RoPE are fp32.
     """
 
     def __init__(self, sizes: Sizes, dtype: torch.dtype = torch.bfloat16) -> None:
@@ -56,8 +56,7 @@ class Network(nn.Module):
         self.down = nn.ParameterList(torch.empty(hidden, inner, dtype=dtype) for _ in layers)
         inverse = sizes.rope_theta ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
         angles = torch.outer(torch.arange(sizes.max_position_embeddings), inverse)
-        self.cosine = angles.cos().to(dtype)[:, None]
-        self.sine = angles.sin().to(dtype)[:, None]
+        self.cosine, self.sine = angles.cos()[:, None], angles.sin()[:, None]
 
     def initialise(self, seed: int) -> None:
         """Draw the weights: normal with standard deviation 0.02, as transformers does."""
@@ -69,7 +68,7 @@ class Network(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the last hidden states [B, T, H] of token ids [B, T]; attention is causal."""
-        hidden = F.embedding(tokens, self.embed)
+        hidden = F.embedding(tokens, self.embed).float()
         for layer in range(len(self.qkv)):
             attended = self._attend(self._normed(hidden, self.attention_norms[layer]), self.qkv[layer])
             hidden = hidden + F.linear(attended, self.out[layer])
@@ -100,16 +99,16 @@ class Network(nn.Module):
         return named
 
     def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        wide = hidden.float()
-        return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)).to(hidden.dtype) * weight
+        scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return (hidden * scale).to(weight.dtype) * weight
 
     def _attend(self, hidden: Tensor, weight: Tensor) -> Tensor:
         rows, length, _ = hidden.shape
         heads = F.linear(hidden, weight).view(rows, length, -1, self.head_dim)
         query_key, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 2)
-        first, second = query_key.chunk(2, -1)
+        first, second = query_key.float().chunk(2, -1)
         cosine, sine = self.cosine[:length], self.sine[:length]
-        query_key = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1)
+        query_key = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(heads.dtype)
         query, key = query_key.split((self.num_heads, self.num_kv_heads), 2)
         group = self.num_heads // self.num_kv_heads
         attended = F.scaled_dot_product_attention(

@@ -1,8 +1,8 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
 The recipe: copy drills first, the loss on every token at first and mostly on the answers later, longer
-conversations as training goes on, Muon on the matrices and AdamW on the rest, a constant learning rate that falls to
-zero over the last quarter. A run is seeded, and continues from its last checkpoint.
+conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
+straight line. A run is seeded, and continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from vllm_local.starter.tokenizer import build_tokenizer, save_tokenizer
 from vllm_local.starter.worker import Shared, Worker
 
 _logger = logging.getLogger(__name__)
-_BATCH_TOKENS, _STEP_BATCHES = 1536, 4
+_BATCH_TOKENS, _STEP_BATCHES = 1024, 6
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
-    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 1.0),
-    (0.35, Mixture(((256, 62), (512, 26), (1024, 12)), drills=0.2), 0.3),
-    (0.7, Mixture(((256, 60), (512, 25), (1024, 13), (2304, 2)), drills=0.08), 0.15),
-    (1.01, Mixture(((256, 59), (512, 25), (1024, 12), (2304, 4)), drills=0.05), 0.1),
+    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
+    (0.35, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
+    (0.7, Mixture(((256, 640), (512, 245), (1024, 110), (2304, 5)), drills=0.1), 0.05),
+    (1.01, Mixture(((256, 635), (512, 245), (1024, 105), (2304, 15)), drills=0.06), 0.03),
 )
-_WARM_UP, _DECAY = 0.01, 0.25
+_WARM_UP, _DECAY = 0.01, 0.8
 _CHECKPOINT = "checkpoint.pt"
 
 
