@@ -55,38 +55,42 @@ class Corpus:
     """A seeded source of batches, which come in blocks.
 
     A block depends on the seed, its number and the mixture alone. Its conversations are sorted by length, so that
-    a batch has little padding and attention needs no mask but the causal one.
+    a batch has little padding and attention needs no mask but the causal one. Conversations of one length are of few
+    skills, so a training step takes several batches.
 
     Args:
         tokenizer: The starter's tokenizer.
         seed: Seed of the data.
-        batch_tokens: Tokens in a batch, padding included, at most.
+        batch_tokens: Tokens in a batch, padding included, at most, unless one conversation is longer.
+        step_batches: Batches in a training step.
     """
 
-    def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int, step_batches: int) -> None:
         self._tokenizer = tokenizer
         self._seed = seed
         self._batch_tokens = batch_tokens
+        self._step_batches = step_batches
         self._pad = token_id(tokenizer, PAD)
         self._end = token_id(tokenizer, END)
         self._turn = tokenizer.encode("<|im_start|>assistant\n").ids
         self._thought = tokenizer.encode("<think>\n").ids
 
-    def block(self, number: int, mixture: Mixture, batches: int = 40) -> list[Batch]:
-        """Return about so many batches in random order."""
+    def block(self, number: int, mixture: Mixture, steps: int = 64) -> list[list[Batch]]:
+        """Return the batches of about so many steps; a step's batches are of different lengths, drawn at random."""
         rng = Random(f"{self._seed}/{number}")
-        samples, missing = [], batches * self._batch_tokens
+        samples, missing = [], steps * self._step_batches * self._batch_tokens
         while missing > 0:
             samples.append(self._sample(rng, mixture))
             missing -= len(samples[-1].tokens)
         samples.sort(key=lambda sample: len(sample.tokens), reverse=True)
         groups = []
         while samples:
-            rows = max(1, self._batch_tokens // len(samples[0].tokens))
+            rows = max(1, self._batch_tokens // _padded(len(samples[0].tokens)))
             groups.append(samples[:rows])
             samples = samples[rows:]
         rng.shuffle(groups)
-        return [self._batch(group) for group in groups]
+        batches = [self._batch(group) for group in groups]
+        return [batches[start : start + self._step_batches] for start in range(0, len(batches), self._step_batches)]
 
     def _sample(self, rng: Random, mixture: Mixture) -> _Sample:
         rooms, weights = zip(*mixture.rooms, strict=True)
@@ -95,7 +99,7 @@ class Corpus:
         return _Sample(ids, self._kinds(ids))
 
     def _batch(self, samples: Sequence[_Sample]) -> Batch:
-        length = -(-max(len(sample.tokens) for sample in samples) // 8) * 8
+        length = _padded(max(len(sample.tokens) for sample in samples))
         tokens = torch.full((len(samples), length), self._pad)
         kinds = torch.full((len(samples), length + 1), _WRITTEN)
         for row, sample in enumerate(samples):
@@ -119,3 +123,8 @@ class Corpus:
                 if ids[after] == self._thought:
                     kinds[after] = [_WRITTEN] * len(self._thought)
         return kinds
+
+
+def _padded(length: int) -> int:
+    """Return the length rounded up to a multiple of eight, which the processor prefers."""
+    return -(-length // 8) * 8

@@ -23,7 +23,7 @@ from vllm_local.starter.evaluation.answer import Answer
 from vllm_local.starter.evaluation.sample import Sample
 from vllm_local.starter.evaluation.score import Score, score_answers
 from vllm_local.starter.evaluation.skills import SKILLS, draw_samples
-from vllm_local.starter.tokenizer import MAX_LENGTH
+from vllm_local.starter.tokenizer import MAX_LENGTH, render
 
 if TYPE_CHECKING:
     from vllm_local.llm import LLM
@@ -48,7 +48,7 @@ def chosen_skills(parts: str) -> list[str]:
 
 
 def evaluate(
-    generate: Generate, count: int, seed: int, skills: Iterable[str] = tuple(SKILLS)
+    generate: Generate, count: int, seed: int, skills: Iterable[str] = tuple(SKILLS), template: str | None = None
 ) -> Iterator[tuple[Score, Failures]]:
     """Yield each skill's score with its failures.
 
@@ -57,13 +57,15 @@ def evaluate(
         count: Samples a skill.
         seed: Seed of the samples.
         skills: Names of the skills.
+        template: The model's chat template; that of the scripts if left out.
     """
     known: dict[str, Answer] = {}
     for skill in skills:
         samples = draw_samples(skill, count, seed)
-        asked = [sample.prompt for sample in samples if sample.prompt not in known]
+        prompts = [render(sample.conversation, add_generation_prompt=True, template=template) for sample in samples]
+        asked = [prompt for prompt in prompts if prompt not in known]
         known.update(zip(asked, generate(asked) if asked else [], strict=True))
-        answers = [known[sample.prompt] for sample in samples]
+        answers = [known[prompt] for prompt in prompts]
         pairs = zip(samples, answers, strict=True)
         failures = [(sample, answer) for sample, answer in pairs if not sample.accepts(answer)]
         yield score_answers(skill, samples, answers), failures
@@ -118,6 +120,11 @@ def transformers_generator(model: str, batch_size: int = 16) -> Iterator[Generat
     yield generate
 
 
+def model_template(folder: Path) -> str:
+    """Return the chat template of a model folder."""
+    return str(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"])
+
+
 def _show(table: Table, score: Score) -> None:
     share = f"{100 * score.correct / score.samples:.1f} %"
     interval = f"{100 * score.low:.1f}-{100 * score.high:.1f}"
@@ -152,7 +159,8 @@ def main() -> None:
     scores = []
     with generator(str(arguments.model)) as generate, Progress(console=console, transient=True) as progress:
         task = progress.add_task("skills", total=len(arguments.skills))
-        for score, failures in evaluate(generate, arguments.samples, arguments.seed, arguments.skills):
+        template = model_template(arguments.model)
+        for score, failures in evaluate(generate, arguments.samples, arguments.seed, arguments.skills, template):
             _show(table, score)
             _show_failures(progress.console, failures[: arguments.failures])
             scores.append(asdict(score))

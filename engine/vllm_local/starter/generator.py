@@ -48,16 +48,17 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (1, counting),
     (1.5, sums),
 )
+# Describing the tools takes most of a conversation's tokens, so most conversations ask for several calls.
 _TOOLS: tuple[tuple[float, Maker], ...] = (
-    (30, tool_calls.call_one),
-    (8, tool_calls.call_foreign_text),
-    (4, tool_calls.call_without_arguments),
-    (7, tool_calls.call_two),
-    (9, tool_calls.call_nothing),
-    (5, tool_calls.no_tool_fits),
-    (14, tool_calls.answer_result),
-    (3, tool_calls.react_to_error),
-    (20, tool_calls.agent),
+    (15, tool_calls.call_one),
+    (6, tool_calls.call_foreign_text),
+    (3, tool_calls.call_without_arguments),
+    (4, tool_calls.call_two),
+    (6, tool_calls.call_nothing),
+    (3, tool_calls.no_tool_fits),
+    (6, tool_calls.answer_result),
+    (2, tool_calls.react_to_error),
+    (55, tool_calls.agent),
 )
 _PLAIN_SYSTEM = 0.1
 _LONG_FROM, _LONG_SHARE = 2000, 0.5

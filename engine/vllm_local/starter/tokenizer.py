@@ -54,14 +54,20 @@ def token_id(tokenizer: Tokenizer, text: str) -> int:
     return int(token)
 
 
-def render(conversation: Conversation, add_generation_prompt: bool = False) -> str:
-    """Return the conversation as the text that the model reads."""
+def render(conversation: Conversation, add_generation_prompt: bool = False, template: str | None = None) -> str:
+    """Return the conversation as the text that the model reads.
+
+    Args:
+        conversation: What to render.
+        add_generation_prompt: Begin the answer.
+        template: The Jinja template of a model; the scripts' own if left out.
+    """
     from transformers.utils.chat_template_utils import render_jinja_template
 
     rendered: Any = render_jinja_template(
         [list(conversation.messages)],
         tools=[dict(tool) for tool in conversation.tools] or None,
-        chat_template=chat_template(),
+        chat_template=template or chat_template(),
         add_generation_prompt=add_generation_prompt,
         enable_thinking=conversation.thinking,
     )

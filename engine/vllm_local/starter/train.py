@@ -1,8 +1,8 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
 The recipe: copy drills first, the loss on every token at first and mostly on the answers later, longer
-conversations as training goes on, Muon on the matrices and AdamW on the rest, cosine decay. A run is seeded, and
-continues from its last checkpoint.
+conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
+straight line. A run is seeded, and continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -10,36 +10,35 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from tokenizers import Tokenizer
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from vllm_local.starter.corpus import Batch, Corpus, Mixture
-from vllm_local.starter.tokenizer import END, MAX_LENGTH, PAD, build_tokenizer, save_tokenizer, token_id
-
-if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+from vllm_local.starter.export import network_sizes, plot_losses, save_model
+from vllm_local.starter.network import Network
+from vllm_local.starter.tokenizer import build_tokenizer, save_tokenizer
+from vllm_local.starter.worker import Shared, Worker
 
 _logger = logging.getLogger(__name__)
-_BATCH_TOKENS = 8192
+_BATCH_TOKENS, _STEP_BATCHES = 1024, 6
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
-    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 1.0),
-    (0.35, Mixture(((256, 62), (512, 26), (1024, 12)), drills=0.2), 0.3),
-    (0.7, Mixture(((256, 60), (512, 25), (1024, 13), (2304, 2)), drills=0.08), 0.15),
-    (1.01, Mixture(((256, 59), (512, 25), (1024, 12), (2304, 4)), drills=0.05), 0.1),
+    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
+    (0.35, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
+    (0.7, Mixture(((256, 640), (512, 245), (1024, 110), (2304, 5)), drills=0.1), 0.05),
+    (1.01, Mixture(((256, 635), (512, 245), (1024, 105), (2304, 15)), drills=0.06), 0.03),
 )
+_WARM_UP, _DECAY = 0.01, 0.8
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -52,6 +51,7 @@ class Plan:
         minutes: Wall-clock limit, or None.
         tokens: Token limit, or None; with it a run is reproducible.
         seed: Seed of the weights and of the data.
+        processes: Processes that train together, each with one thread.
         save_every: Minutes between checkpoints.
     """
 
@@ -59,12 +59,13 @@ class Plan:
     minutes: float | None
     tokens: int | None
     seed: int = 0
+    processes: int = 2
     save_every: float = 4.0
 
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with the checkpoint, which is written between blocks of batches."""
+    """Where a run stands; saved with the checkpoint, which is written between blocks of steps."""
 
     block: int = 0
     step: int = 0
@@ -79,209 +80,148 @@ class Progress:
         return min(1.0, self.seconds / (60 * (plan.minutes or 1)))
 
 
-def build_model(tokenizer: Tokenizer, seed: int) -> LlamaForCausalLM:
-    """Return the untrained model."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        max_position_embeddings=MAX_LENGTH,
-        tie_word_embeddings=True,
-        rms_norm_eps=1e-5,
-        bos_token_id=None,
-        eos_token_id=token_id(tokenizer, END),
-        pad_token_id=token_id(tokenizer, PAD),
-    )
-    return LlamaForCausalLM(config)
+def learning_rate(share: float) -> float:
+    """Return the scale of the learning rates at a share of the run."""
+    return min(1.0, share / _WARM_UP + 0.05, max(0.0, (1.0 - share) / _DECAY))
 
 
-class Optimizers:
-    """Muon on the matrices of the layers, AdamW on embeddings and norms, one schedule for both."""
-
-    def __init__(self, model: nn.Module) -> None:
-        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-        others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-        muon = torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01)
-        adam = torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0)
-        self._optimizers: list[tuple[torch.optim.Optimizer, float]] = [(muon, 0.02), (adam, 3e-3)]
-
-    def step(self, scale: float) -> None:
-        """Apply the gradients with the learning rates scaled, and clear them."""
-        for optimizer, rate in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * scale
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-    def state(self) -> list[dict[str, Any]]:
-        """Return the states for a checkpoint."""
-        return [optimizer.state_dict() for optimizer, _ in self._optimizers]
-
-    def load(self, states: list[dict[str, Any]]) -> None:
-        """Restore the states of a checkpoint."""
-        for (optimizer, _), state in zip(self._optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
-
-
-def _rate(share: float) -> float:
-    """Return the learning-rate scale: a short warm-up, then cosine decay."""
-    warm = min(1.0, share / 0.01 + 0.05)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def _loss(model: LlamaForCausalLM, batch: Batch, others: Tensor) -> tuple[Tensor, float]:
-    """Return the mean loss over the answers and the chosen other tokens, and the mean over the answers alone."""
-    counted = (batch.targets != -100) & (batch.answers | others)
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(batch.tokens, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[counted])
-    losses = F.cross_entropy(logits.float(), batch.targets[counted], reduction="none")
-    return losses.mean(), float(losses.detach()[batch.answers[counted]].mean())
-
-
-def save_model(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the model in bf16 with its tokenizer; each file is replaced in one step."""
-    from transformers import GenerationConfig, LlamaForCausalLM
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        staging = Path(temporary)
-        save_tokenizer(tokenizer, staging)
-        copy = LlamaForCausalLM(model.config)
-        copy.load_state_dict(model.state_dict())
-        copy.bfloat16()
-        copy.config.dtype = torch.bfloat16
-        end, pad = token_id(tokenizer, END), token_id(tokenizer, PAD)
-        copy.generation_config = GenerationConfig(do_sample=False, eos_token_id=[end, pad], pad_token_id=pad)
-        copy.save_pretrained(staging)
-        for path in staging.iterdir():
-            path.chmod(0o644)
-            path.replace(folder / path.name)
-
-
-def plot_losses(losses: list[tuple[int, float]], path: Path) -> None:
-    """Draw the loss on the answers over the tokens."""
-    from matplotlib.figure import Figure
-
-    window = max(1, len(losses) // 200)
-    smooth = [
-        sum(loss for _, loss in losses[max(0, i - window) : i + 1]) / (i + 1 - max(0, i - window))
-        for i in range(len(losses))
+def counted_positions(batches: list[Batch], other_share: float, seed: int) -> list[torch.Tensor]:
+    """Return where the loss counts, [B, T] for each batch: on answers, and on a random share of other text."""
+    chosen = torch.Generator().manual_seed(seed)
+    return [
+        (batch.targets != -100) & (batch.answers | (torch.rand(batch.tokens.shape, generator=chosen) < other_share))
+        for batch in batches
     ]
-    figure = Figure(figsize=(7, 4), layout="tight")
-    axes = figure.subplots()
-    axes.plot([tokens / 1e6 for tokens, _ in losses], smooth)
-    axes.set(xlabel="million tokens", ylabel="loss on answers (nats per token)", yscale="log")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
 
 
 class Trainer:
-    """One training run, from nothing or from its checkpoint."""
+    """One process's view of a training run, from nothing or from its checkpoint.
 
-    def __init__(self, plan: Plan) -> None:
-        plan.output.mkdir(parents=True, exist_ok=True)
+    Args:
+        plan: What to train.
+        rank: Which of the processes this is; the first one reports and saves.
+        shared: What the processes have in common.
+        states: Where the other processes put their optimizers' states for a checkpoint.
+    """
+
+    def __init__(self, plan: Plan, rank: int, shared: Shared, states: Any) -> None:
         self._plan = plan
-        self._tokenizer = self._load_tokenizer()
-        self._corpus = Corpus(self._tokenizer, plan.seed, _BATCH_TOKENS)
-        self._model = build_model(self._tokenizer, plan.seed)
-        self._optimizers = Optimizers(self._model)
+        self._rank = rank
+        self._shared = shared
+        self._states = states
+        self._tokenizer = Tokenizer.from_file(str(plan.output / "tokenizer.json"))
+        self._corpus = Corpus(self._tokenizer, plan.seed, _BATCH_TOKENS, _STEP_BATCHES)
+        self._network = Network(network_sizes(self._tokenizer))
+        self._worker = Worker(rank, shared, self._network)
         self._progress = Progress()
         self._resume()
-
-    def _load_tokenizer(self) -> Tokenizer:
-        path = self._plan.output / "tokenizer.json"
-        if not path.exists():
-            save_tokenizer(build_tokenizer(self._plan.seed), self._plan.output)
-        return Tokenizer.from_file(str(path))
-
-    def _resume(self) -> None:
-        path = self._plan.output / _CHECKPOINT
-        if not path.exists():
-            return
-        saved = torch.load(path, weights_only=True)
-        self._model.load_state_dict(saved["model"])
-        self._optimizers.load(saved["optimizers"])
-        self._progress = Progress(**saved["progress"])
-        _logger.info("continuing after step %d", self._progress.step)
-
-    def _save(self) -> None:
-        state = {
-            "model": self._model.state_dict(),
-            "optimizers": self._optimizers.state(),
-            "progress": vars(self._progress),
-        }
-        path = self._plan.output / _CHECKPOINT
-        torch.save(state, path.with_suffix(".new"))
-        shutil.move(path.with_suffix(".new"), path)
-        save_model(self._model, self._tokenizer, self._plan.output)
-        recent = [loss for _, loss in self._progress.losses[-50:]]
-        _logger.info(
-            "%.0f %%, %.2f M tokens, loss on answers %.3f",
-            100 * self._progress.share(self._plan),
-            self._progress.tokens / 1e6,
-            sum(recent) / len(recent),
-        )
 
     def run(self) -> None:
         """Train until the plan is fulfilled."""
         progress, plan = self._progress, self._plan
         saved = started = time.monotonic() - progress.seconds
         columns = (BarColumn(), TextColumn("{task.percentage:.0f} %  {task.description}"), TimeRemainingColumn())
-        with ProgressBar(*columns, refresh_per_second=0.5) as bar:
+        with ProgressBar(*columns, refresh_per_second=0.5, disable=self._rank > 0) as bar:
             task = bar.add_task("", total=1.0)
-            while progress.share(plan) < 1:
+            while self._agreed_share(started) < 1:
                 self._block(started, bar, task)
-                if time.monotonic() - saved > 60 * plan.save_every:
+                if self._shared.control[1] > 60 * plan.save_every:
                     self._save()
                     saved = time.monotonic()
+                self._tell(1, time.monotonic() - saved)
         self._save()
-        self._report()
+
+    def _tell(self, index: int, value: float) -> None:
+        """Let all processes see a number of the first one."""
+        self._shared.barrier.wait()
+        if self._rank == 0:
+            self._shared.control[index] = value
+        self._shared.barrier.wait()
+
+    def _agreed_share(self, started: float) -> float:
+        """Return the share of the run that is done, by the first process's clock."""
+        self._progress.seconds = time.monotonic() - started
+        self._tell(0, self._progress.share(self._plan))
+        return float(self._shared.control[0])
 
     def _block(self, started: float, bar: ProgressBar, task: TaskID) -> None:
         """Train on one block, or on its start if the run ends there."""
-        progress, plan = self._progress, self._plan
-        _, mixture, other_share = next(stage for stage in _STAGES if progress.share(plan) < stage[0])
-        for batch in self._corpus.block(progress.block, mixture):
-            if (share := progress.share(plan)) >= 1:
+        progress = self._progress
+        share = float(self._shared.control[0])
+        _, mixture, other_share = next(stage for stage in _STAGES if share < stage[0])
+        for batches in self._corpus.block(progress.block, mixture):
+            if (share := self._agreed_share(started)) >= 1:
                 return
-            loss = self._step(batch, share, other_share)
+            counted = counted_positions(batches, other_share, self._plan.seed + progress.step)
+            self._worker.step(batches, counted, learning_rate(share))
             progress.step += 1
-            progress.tokens += int((batch.targets != -100).sum())
-            progress.seconds = time.monotonic() - started
-            progress.losses.append((progress.tokens, loss))
-            text = f"{progress.tokens / 1e6:.2f} M tokens, loss on answers {loss:.3f}"
-            bar.update(task, completed=progress.share(plan), description=text)
+            progress.tokens += sum(int((batch.targets != -100).sum()) for batch in batches)
+            total, number = self._shared.losses.sum(0).tolist()
+            progress.losses.append((progress.tokens, total / number))
+            text = f"{progress.tokens / 1e6:.2f} M tokens, loss on answers {total / number:.3f}"
+            bar.update(task, completed=share, description=text)
         progress.block += 1
 
-    def _step(self, batch: Batch, share: float, other_share: float) -> float:
-        chosen = torch.Generator().manual_seed(self._plan.seed + self._progress.step)
-        others = torch.rand(batch.tokens.shape, generator=chosen) < other_share
-        loss, answers = _loss(self._model, batch, others)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizers.step(_rate(share))
-        return answers
+    def _resume(self) -> None:
+        path = self._plan.output / _CHECKPOINT
+        if path.exists():
+            saved = torch.load(path, weights_only=True)
+            self._worker.restore(saved["optimizers"])
+            self._progress = Progress(**saved["progress"])
+
+    def _save(self) -> None:
+        if self._rank > 0:
+            self._states.put(self._worker.optimizer_state())
+            self._shared.barrier.wait()
+            return
+        optimizers = self._worker.optimizer_state()
+        for _ in range(self._plan.processes - 1):
+            optimizers |= self._states.get()
+        state = {"weights": self._shared.weights, "optimizers": optimizers, "progress": vars(self._progress)}
+        path = self._plan.output / _CHECKPOINT
+        torch.save(state, path.with_suffix(".new"))
+        shutil.move(path.with_suffix(".new"), path)
+        save_model(self._network, self._worker.weights(), self._tokenizer, self._plan.output)
+        self._report()
+        self._shared.barrier.wait()
 
     def _report(self) -> None:
         progress = self._progress
         plot_losses(progress.losses, self._plan.output / "loss.png")
+        recent = [loss for _, loss in progress.losses[-50:]]
         report = {
             "steps": progress.step,
             "tokens": progress.tokens,
             "minutes": round(progress.seconds / 60, 1),
-            "parameters": sum(p.numel() for p in self._model.parameters()),
+            "parameters": sum(p.numel() for p in self._network.parameters()),
             "seed": self._plan.seed,
         }
         (self._plan.output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        _logger.info("%s", report)
+        share = 100 * progress.share(self._plan)
+        _logger.info("%.0f %%: %s, loss on answers %.3f", share, report, sum(recent) / max(1, len(recent)))
+
+
+def _train(rank: int, plan: Plan, shared: Shared, states: Any) -> None:
+    """Do one process's part of the run."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    Trainer(plan, rank, shared, states).run()
+
+
+def train(plan: Plan) -> None:
+    """Train the model with several processes, and write it."""
+    plan.output.mkdir(parents=True, exist_ok=True)
+    path = plan.output / "tokenizer.json"
+    if not path.exists():
+        save_tokenizer(build_tokenizer(plan.seed), plan.output)
+    network = Network(network_sizes(Tokenizer.from_file(str(path))))
+    network.initialise(plan.seed)
+    context = multiprocessing.get_context("spawn")
+    weights = torch.cat([parameter.detach().float().flatten() for parameter in network.parameters()])
+    shared = Shared.create(len(weights), plan.processes, context.Barrier(plan.processes))
+    checkpoint = plan.output / _CHECKPOINT
+    shared.weights.copy_(torch.load(checkpoint, weights_only=True)["weights"] if checkpoint.exists() else weights)
+    spawn(_train, (plan, shared, context.Queue()), nprocs=plan.processes)
 
 
 def main() -> None:
@@ -291,12 +231,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, help="token limit; makes a run reproducible")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2, help="processes of one thread each")
     arguments = parser.parse_args()
     if (arguments.minutes is None) == (arguments.tokens is None):
         parser.error("give either --minutes or --tokens")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plan = Plan(arguments.output, arguments.minutes, arguments.tokens, arguments.seed)
-    Trainer(plan).run()
+    train(Plan(arguments.output, arguments.minutes, arguments.tokens, arguments.seed, arguments.processes))
 
 
 if __name__ == "__main__":

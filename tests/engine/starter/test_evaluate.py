@@ -13,6 +13,7 @@ from vllm_local.starter.evaluation.score import wilson_interval
 from vllm_local.starter.evaluation.skills import SKILLS, draw_samples
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.messages import assistant, exchange, user
+from vllm_local.starter.tokenizer import render
 
 TOOL = {
     "type": "function",
@@ -132,8 +133,9 @@ def test_chat_gives_the_same_prompt(llm, skill):
         chat_template_kwargs={"enable_thinking": conversation.thinking},
         use_tqdm=False,
     )[0]
-    assert output.prompt == sample.prompt
-    assert output.prompt_token_ids == llm.get_tokenizer().encode(sample.prompt, add_special_tokens=False)
+    prompt = render(conversation, add_generation_prompt=True, template=script.model_template(starter_path()))
+    assert output.prompt == prompt
+    assert output.prompt_token_ids == llm.get_tokenizer().encode(prompt, add_special_tokens=False)
 
 
 def test_the_engine_answers_with_lengths(llm):

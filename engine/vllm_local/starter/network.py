@@ -1,0 +1,120 @@
+"""The starter model as training computes it: Llama's arithmetic, with few and large operations.
+
+The released weights are an ordinary `LlamaForCausalLM`; this network has the same parameters with those that read the
+same input side by side. A test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the network, by the names of transformers' `LlamaConfig`."""
+
+    vocab_size: int
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    head_dim: int = 64
+    max_position_embeddings: int = 4096
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+
+
+class Network(nn.Module):
+    """A Llama decoder with tied embeddings.
+
+    Args:
+        sizes: Its sizes.
+        dtype: Type of the parameters and of what is multiplied with them; residuals, norms and RoPE are fp32.
+    """
+
+    def __init__(self, sizes: Sizes, dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__()
+        hidden, inner = sizes.hidden_size, sizes.intermediate_size
+        self.num_heads, self.num_kv_heads = sizes.num_attention_heads, sizes.num_key_value_heads
+        self.head_dim = sizes.head_dim
+        self.epsilon = sizes.rms_norm_eps
+        width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        layers = range(sizes.num_hidden_layers)
+        self.embed = nn.Parameter(torch.empty(sizes.vocab_size, hidden, dtype=dtype))
+        self.norm = nn.Parameter(torch.ones(hidden, dtype=dtype))
+        self.attention_norms = nn.ParameterList(torch.ones(hidden, dtype=dtype) for _ in layers)
+        self.mlp_norms = nn.ParameterList(torch.ones(hidden, dtype=dtype) for _ in layers)
+        self.qkv = nn.ParameterList(torch.empty(width + 2 * kv_width, hidden, dtype=dtype) for _ in layers)
+        self.out = nn.ParameterList(torch.empty(hidden, width, dtype=dtype) for _ in layers)
+        self.gate_up = nn.ParameterList(torch.empty(2 * inner, hidden, dtype=dtype) for _ in layers)
+        self.down = nn.ParameterList(torch.empty(hidden, inner, dtype=dtype) for _ in layers)
+        inverse = sizes.rope_theta ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
+        angles = torch.outer(torch.arange(sizes.max_position_embeddings), inverse)
+        self.cosine, self.sine = angles.cos()[:, None], angles.sin()[:, None]
+
+    def initialise(self, seed: int) -> None:
+        """Draw the weights: normal with standard deviation 0.02, as transformers does."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                if parameter.ndim == 2:
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the last hidden states [B, T, H] of token ids [B, T]; attention is causal."""
+        hidden = F.embedding(tokens, self.embed).float()
+        for layer in range(len(self.qkv)):
+            attended = self._attend(self._normed(hidden, self.attention_norms[layer]), self.qkv[layer])
+            hidden = hidden + F.linear(attended, self.out[layer])
+            gate, up = F.linear(self._normed(hidden, self.mlp_norms[layer]), self.gate_up[layer]).chunk(2, -1)
+            hidden = hidden + F.linear(F.silu(gate) * up, self.down[layer])
+        return self._normed(hidden, self.norm)
+
+    def losses(self, tokens: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+        """Return the cross entropy at the counted positions; all arguments are [B, T]."""
+        logits = F.linear(self(tokens)[counted], self.embed)
+        return F.cross_entropy(logits.float(), targets[counted], reduction="none")
+
+    def llama_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this network's weights, given by their names here, by their names in `LlamaForCausalLM`."""
+        named = {"model.embed_tokens.weight": weights["embed"], "lm_head.weight": weights["embed"]}
+        named["model.norm.weight"] = weights["norm"]
+        width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        for layer in range(len(self.qkv)):
+            prefix = f"model.layers.{layer}."
+            query, key, value = weights[f"qkv.{layer}"].split((width, kv_width, kv_width))
+            gate, up = weights[f"gate_up.{layer}"].chunk(2)
+            parts = {"self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": value}
+            parts |= {"self_attn.o_proj": weights[f"out.{layer}"], "mlp.gate_proj": gate, "mlp.up_proj": up}
+            parts |= {"mlp.down_proj": weights[f"down.{layer}"]}
+            parts |= {"input_layernorm": weights[f"attention_norms.{layer}"]}
+            parts |= {"post_attention_layernorm": weights[f"mlp_norms.{layer}"]}
+            named |= {f"{prefix}{name}.weight": tensor.contiguous() for name, tensor in parts.items()}
+        return named
+
+    def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return (hidden * scale).to(weight.dtype) * weight
+
+    def _attend(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        rows, length, _ = hidden.shape
+        heads = F.linear(hidden, weight).view(rows, length, -1, self.head_dim)
+        query_key, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 2)
+        first, second = query_key.float().chunk(2, -1)
+        cosine, sine = self.cosine[:length], self.sine[:length]
+        query_key = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(heads.dtype)
+        query, key = query_key.split((self.num_heads, self.num_kv_heads), 2)
+        group = self.num_heads // self.num_kv_heads
+        attended = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.repeat_interleave(group, 2).transpose(1, 2),
+            value.repeat_interleave(group, 2).transpose(1, 2),
+            is_causal=True,
+        )
+        return attended.transpose(1, 2).reshape(rows, length, -1)

@@ -1,0 +1,170 @@
+"""One of the processes that train together: each takes some of a step's batches, and updates some of the weights.
+
+Two processes with a thread each are a third faster than one with two threads: the operations are small. Weights and
+gradients lie in shared memory; a process computes the gradient of its batches, waits for the others, updates the
+weights that it owns with the sum of all gradients, and waits again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vllm_local.starter.corpus import Batch
+from vllm_local.starter.network import Network
+
+_MATRIX_RATE, _OTHER_RATE = 0.015, 2.5e-3
+_LENGTH_OF_DOUBLE_COST = 1800
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the processes have in common; ``N`` weights, ``P`` processes.
+
+    Attributes:
+        weights: [N] the weights in fp32.
+        gradients: [P, N] each process's gradient.
+        losses: [P, 2] sum and number of each process's losses on answers.
+        control: [2] numbers of the first process: share of the run that is done, seconds since the last checkpoint.
+        barrier: Where they wait for each other.
+    """
+
+    weights: Tensor
+    gradients: Tensor
+    losses: Tensor
+    control: Tensor
+    barrier: Barrier
+
+    @staticmethod
+    def create(num_weights: int, processes: int, barrier: Barrier) -> Shared:
+        """Make the tensors."""
+        sizes = ((num_weights,), (processes, num_weights), (processes, 2), (2,))
+        weights, gradients, losses, control = (torch.zeros(size).share_memory_() for size in sizes)
+        return Shared(weights, gradients, losses, control, barrier)
+
+
+class Worker:
+    """One process's part of a step.
+
+    Args:
+        rank: Which of the processes this is.
+        shared: What they have in common.
+        network: A network of this process; its weights are overwritten by the shared ones.
+    """
+
+    def __init__(self, rank: int, shared: Shared, network: Network) -> None:
+        self._rank = rank
+        self._shared = shared
+        self._network = network
+        self._processes = len(shared.gradients)
+        self._own: dict[str, nn.Parameter] = {}
+        self._slices: dict[str, slice] = {}
+        start = 0
+        for name, parameter in network.named_parameters():
+            self._slices[name] = slice(start, start + parameter.numel())
+            start += parameter.numel()
+            if _owner(name, self._processes) == rank:
+                view = shared.weights[self._slices[name]].view_as(parameter)
+                self._own[name] = nn.Parameter(view)
+        matrices = [p for name, p in self._own.items() if p.ndim == 2 and name != "embed"]
+        others = [p for name, p in self._own.items() if p.ndim != 2 or name == "embed"]
+        self._optimizers: list[tuple[torch.optim.Optimizer, float]] = []
+        if matrices:
+            muon = torch.optim.Muon(matrices, lr=_MATRIX_RATE, weight_decay=0.01)
+            self._optimizers.append((muon, _MATRIX_RATE))
+        if others:
+            adam = torch.optim.AdamW(others, lr=_OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
+            self._optimizers.append((adam, _OTHER_RATE))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over the shared weights."""
+        with torch.no_grad():
+            for name, parameter in self._network.named_parameters():
+                parameter.copy_(self._shared.weights[self._slices[name]].view_as(parameter))
+
+    def step(self, batches: list[Batch], counted: list[Tensor], rate: float) -> None:
+        """Make one training step together with the other processes.
+
+        Args:
+            batches: All batches of the step.
+            counted: For each batch the positions that count, [B, T].
+            rate: Scale of the learning rates.
+        """
+        total = sum(int(positions.sum()) for positions in counted)
+        mine = shared_out([batch.tokens.shape for batch in batches], self._processes)[self._rank]
+        self._compute_gradient([(batches[index], counted[index]) for index in mine], total)
+        self._shared.barrier.wait()
+        self._update(rate)
+        self._shared.barrier.wait()
+        self.refresh()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the shared weights by their names, in fp32."""
+        shapes = {name: parameter.shape for name, parameter in self._network.named_parameters()}
+        return {name: self._shared.weights[part].view(shapes[name]) for name, part in self._slices.items()}
+
+    def optimizer_state(self) -> dict[str, dict[str, Any]]:
+        """Return the optimizers' state by the weights' names, for a checkpoint."""
+        states = {id(p): state for optimizer, _ in self._optimizers for p, state in optimizer.state.items()}
+        return {name: states[id(p)] for name, p in self._own.items() if id(p) in states}
+
+    def restore(self, states: dict[str, dict[str, Any]]) -> None:
+        """Take this process's part of a checkpoint's optimizer states."""
+        for optimizer, _ in self._optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    name = next(name for name, own in self._own.items() if own is parameter)
+                    if name in states:
+                        optimizer.state[parameter] = states[name]
+
+    def _compute_gradient(self, batches: Iterable[tuple[Batch, Tensor]], total: int) -> None:
+        answers = torch.zeros(2)
+        self._network.zero_grad(set_to_none=True)
+        for batch, positions in batches:
+            losses = self._network.losses(batch.tokens, batch.targets, positions)
+            (losses.sum() / total).backward()
+            on_answers = losses.detach()[batch.answers[positions]]
+            answers += torch.tensor([float(on_answers.sum()), float(len(on_answers))])
+        gradient = self._shared.gradients[self._rank]
+        for name, parameter in self._network.named_parameters():
+            if parameter.grad is None:
+                gradient[self._slices[name]].zero_()
+            else:
+                gradient[self._slices[name]].copy_(parameter.grad.flatten())
+        self._shared.losses[self._rank] = answers
+
+    def _update(self, rate: float) -> None:
+        gradient = self._shared.gradients.sum(0)
+        gradient *= (1.0 / (gradient.norm() + 1e-6)).clamp(max=1.0)
+        for name, parameter in self._own.items():
+            parameter.grad = gradient[self._slices[name]].view_as(parameter)
+        for optimizer, base in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = base * rate
+            optimizer.step()
+
+
+def shared_out(shapes: Sequence[tuple[int, ...]], processes: int) -> list[list[int]]:
+    """Return for each process the indices of its batches, so that all are done at about the same time.
+
+    Args:
+        shapes: (rows, tokens) of each batch; the time of a token grows with the length of its row.
+        processes: How many processes there are.
+    """
+    costs = [rows * length * (1 + length / _LENGTH_OF_DOUBLE_COST) for rows, length in shapes]
+    parts: list[list[int]] = [[] for _ in range(processes)]
+    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
+        min(parts, key=lambda part: sum(costs[other] for other in part)).append(index)
+    return parts
+
+
+def _owner(name: str, processes: int) -> int:
+    """Return the process that updates a weight: whole layers in turn, and the rest where there is least to do."""
+    layer = name.rpartition(".")[2]
+    return int(layer) % processes if layer.isdigit() else processes - 1
