@@ -23,9 +23,11 @@ os.environ |= {
 for _name in [name for name in os.environ if name.startswith(("OPENAI_", "VLLM_"))]:
     del os.environ[_name]
 
-# A shell ignores Ctrl-C for what it runs in the background, and so would the tests that press it.
+# A shell ignores Ctrl-C for what it runs in the background, nohup a hang-up, and so would the tests that send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")

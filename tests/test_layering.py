@@ -42,7 +42,11 @@ chat, structured_output ► tokenizer
 BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"]
 
 # Scripts that run on top of the engine; nothing imports them.
-SCRIPTS = ("engine/vllm_local/starter/evaluate.py", "engine/vllm_local/__main__.py")
+SCRIPTS = (
+    "engine/vllm_local/starter/evaluate.py",
+    "engine/vllm_local/starter/transcripts.py",
+    "engine/vllm_local/__main__.py",
+)
 
 TORCH_FREE = ["langchain_vllm_local", "vllm_local", "cli", "chat", "core", *BOTTOM]
 

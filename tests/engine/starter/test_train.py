@@ -10,8 +10,9 @@ from vllm_local.starter.train import Plan, Progress, counted_positions, learning
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero():
     rates = [learning_rate(share / 100) for share in range(101)]
     assert rates[0] < 0.1
-    assert rates[2:75] == [1.0] * 73
-    assert rates[75:] == sorted(rates[75:], reverse=True)
+    assert rates[2:20] == [1.0] * 18
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[60] == pytest.approx(0.5)
     assert rates[-1] == 0.0
 
 

@@ -194,7 +194,7 @@ def agent(source: Source) -> Conversation:
     budget = source.room * source.rng.uniform(0.5, 0.9)
     while True:
         _one_turn(dialogue)
-        if dialogue.size() > budget:
+        if dialogue.size() > budget and dialogue.messages and dialogue.messages[-1]["role"] == "assistant":
             return dialogue.finish()
 
 
