@@ -166,8 +166,11 @@ def test_errors_over_http_are_openais_too(models):
         assert (caught.value.max_model_len, caught.value.num_prompt_tokens > 1000) == (512, True)
 
 
-def test_several_answers(models):
-    results = [llm.generate([HELLO], n=3, temperature=1.0, seed=3).generations[0] for llm in models.values()]
+def test_several_answers(models, reset):
+    results = []
+    for name, llm in models.items():
+        reset(name)
+        results.append(llm.generate([HELLO], n=3, temperature=1.0, seed=3).generations[0])
     texts = [[one.text for one in generations] for generations in results]
     assert texts[0] == texts[1] == texts[2]
     assert [told(one.message) for one in results[1]] == [told(one.message) for one in results[0]]
