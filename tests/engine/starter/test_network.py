@@ -52,6 +52,7 @@ def test_the_loss_is_that_of_the_counted_positions():
 
 def test_the_seed_decides_the_weights():
     first, again, other = (Network(SIZES) for _ in range(3))
-    first.initialise(1), again.initialise(1), other.initialise(2)
+    for network, seed in ((first, 1), (again, 1), (other, 2)):
+        network.initialise(seed)
     assert torch.equal(first.embed, again.embed)
     assert not torch.equal(first.embed, other.embed)
