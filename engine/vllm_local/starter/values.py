@@ -6,7 +6,7 @@ Held-out values come from the lists under ``data/heldout/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +60,9 @@ def value_kinds() -> tuple[str, ...]:
     return tuple(_MAKERS)
 
 
-def listing(items: list[str]) -> str:
-    """Return the items as a sentence says them: "a, b and c"."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def listing(items: Sequence[str], last: str = "and") -> str:
+    """Return the items as a sentence says them: "a, b and c", or with another word before the last."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def _word(source: Source) -> str:

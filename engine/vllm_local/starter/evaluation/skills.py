@@ -83,17 +83,13 @@ def _smalltalk(source: Source) -> list[Message]:
     return [*([system(text)] if text else []), *smalltalk(source)]
 
 
-def _long_recall(source: Source) -> list[Message]:
-    return long_recall(source, source.room)
-
-
 SKILLS: dict[str, Skill] = {
     "translation: new word pairs": Skill(translate_one_frame, frames="train", sentences=HELD_OUT_PAIRS),
     "translation: new sentence shapes": Skill(translate_one_frame, frames="train", sentences=HELD_OUT_SHAPES),
     "translation: new ways to ask": Skill(translate_one_frame, sentences=HELD_OUT_PAIRS),
     "recall: new names and numbers": Skill(recall_one, frames="train"),
     "recall: new ways to tell and ask": Skill(recall_one),
-    "recall: at 2,000 tokens": Skill(_long_recall, characters=_LONG_CHARACTERS),
+    "recall: at 2,000 tokens": Skill(long_recall, characters=_LONG_CHARACTERS),
     "small talk": Skill(_smalltalk),
     "says that it does not know": Skill(unknown),
     "tools: the right one with all arguments": Skill(call_one),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from vllm_local.starter.languages import ENGLISH, TARGETS
 from vllm_local.starter.lexicon import LANGUAGE_NAMES, Noun, load_lexicon
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.extraction import fill, fits, listed
+from vllm_local.starter.skills.extraction import fill, fits
 from vllm_local.starter.skills.messages import assistant, system, user
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
-from vllm_local.starter.values import draw_value
+from vllm_local.starter.values import draw_value, listing
 
 _SENTIMENTS = ("positive", "negative", "neutral")
 _CATEGORIES = {
@@ -76,7 +76,7 @@ def _is_plain(question: Question) -> bool:
 def _options(source: Source, options: list[str]) -> str:
     """Return the options in one line, in one of the usual ways to list them."""
     quoted = [f'"{option}"' for option in options]
-    ways = (", ".join(options), listed(options, "or"), " | ".join(options), "/".join(options), listed(quoted, "or"))
+    ways = (", ".join(options), listing(options, "or"), " | ".join(options), "/".join(options), listing(quoted, "or"))
     return source.rng.choices(ways, (35, 35, 12, 10, 8))[0]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from vllm_local.starter.languages.base import capitalise
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.messages import Message, assistant, system, user
+from vllm_local.starter.skills.messages import assistant, calling, system, user
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
-from vllm_local.starter.values import Value, draw_value
+from vllm_local.starter.values import Value, draw_value, listing
 
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
@@ -133,16 +133,6 @@ def tool_of(source: Source, name: str, description: str, properties: Mapping[str
     if source.chance(0.5):
         parameters = {"properties": properties, "required": list(properties), "type": "object"}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
-
-
-def tool_call(name: str, arguments: Mapping[str, Any]) -> Message:
-    """Return the assistant's message that calls one tool."""
-    return {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """Return "a, b and c"."""
-    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def fill(frame: str, **parts: str) -> str:
@@ -316,14 +306,14 @@ def _as_json(source: Source, scene: Scene, fields: Sequence[Field], text: str, p
     frame = source.frame("extraction", heading)
     keys = [field.key for field in fields]
     parts = {
-        "keys": listed(keys if source.chance(0.7) else [field.label for field in fields]),
+        "keys": listing(keys if source.chance(0.7) else [field.label for field in fields]),
         "plain": ", ".join(keys),
-        "quoted": listed([f'"{key}"' for key in keys]),
+        "quoted": listing([f'"{key}"' for key in keys]),
         "example": _example(source, fields),
         "schema": to_json(_schema(source, scene, fields)) if by_schema else "",
     }
     if "{keys}" in frame and any("_" in key for key in keys):
-        parts["keys"] = listed(keys)
+        parts["keys"] = listing(keys)
     answer = assistant(to_json(_answer(fields)))
     if not by_system:
         return Conversation([user(fill(frame, text=text, **parts)), answer])
@@ -365,4 +355,4 @@ def _as_tool(source: Source, scene: Scene, fields: Sequence[Field], text: str) -
     description = fill(source.frame("extraction", "tool description"), a=scene.description)
     tool = tool_of(source, name, description, _properties(source, scene, fields))
     asked = user(fill(source.frame("extraction", "tool user"), text=text))
-    return Conversation([asked, tool_call(name, _answer(fields))], tools=(tool,))
+    return Conversation([asked, calling((name, _answer(fields)))], tools=(tool,))

@@ -1,5 +1,6 @@
 """Chat messages as plain dictionaries, the way chat templates take them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Message = dict[str, Any]
@@ -19,6 +20,12 @@ def user(content: str, name: str | None = None) -> Message:
 def assistant(content: str) -> Message:
     """Return an assistant message."""
     return {"role": "assistant", "content": content}
+
+
+def calling(*calls: tuple[str, Mapping[str, Any]]) -> Message:
+    """Return an assistant message that calls tools, each given by its name and its arguments."""
+    made = [{"function": {"name": name, "arguments": dict(arguments)}} for name, arguments in calls]
+    return {"role": "assistant", "content": "", "tool_calls": made}
 
 
 def exchange(question: str, answer: str) -> list[Message]:

@@ -14,15 +14,14 @@ from vllm_local.starter.skills.extraction import (
     fill,
     fits,
     is_reserved,
-    listed,
     object_schema,
     to_json,
-    tool_call,
     tool_of,
 )
-from vllm_local.starter.skills.messages import assistant, exchange, system, user
+from vllm_local.starter.skills.messages import assistant, calling, exchange, system, user
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
+from vllm_local.starter.values import listing
 
 # LangChain's standard tests ask for a joke about these.
 _RESERVED_TOPIC = "cats"
@@ -122,8 +121,8 @@ def _by_keys(source: Source) -> Conversation:
     quoted = [f'"{key}"' for key in drawn]
     form = fill(
         source.frame("objects", "json"),
-        keys=listed(list(drawn)),
-        quoted=listed(quoted),
+        keys=listing(list(drawn)),
+        quoted=listing(quoted),
         example=_example(source, list(drawn)),
     )
     return _asked(source, _request(source, kind, topic), form, to_json(drawn))
@@ -155,4 +154,4 @@ def _by_tool(source: Source) -> Conversation:
     name = fill(source.frame("objects", "tool name"), object=kind.name, Object=kind.name.capitalize())
     description = fill(source.frame("objects", "tool description"), a=kind.description)
     tool = tool_of(source, name, description, _properties(source, list(drawn), kind))
-    return Conversation([user(_request(source, kind, topic)), tool_call(name, drawn)], tools=(tool,))
+    return Conversation([user(_request(source, kind, topic)), calling((name, drawn))], tools=(tool,))

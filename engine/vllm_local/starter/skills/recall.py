@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vllm_local.starter.skills.messages import Message, assistant, exchange, system, user
-from vllm_local.starter.skills.smalltalk import chat
+from vllm_local.starter.skills.smalltalk import chat, plain_system
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_rows
 from vllm_local.starter.values import draw_value
@@ -154,10 +154,6 @@ def _talk(source: Source, *weights: int) -> list[Message]:
     return [turn for _ in range(count) for turn in chat(source)]
 
 
-def _plain_system(source: Source, share: float = 0.3) -> list[Message]:
-    return [system(source.frame("translation", "plain system"))] if source.chance(share) else []
-
-
 def _length(messages: list[Message]) -> int:
     return sum(len(message["content"]) // _CHARACTERS_A_TOKEN + 6 for message in messages)
 
@@ -173,7 +169,7 @@ def _told_facts(source: Source) -> tuple[list[Message], list[Fact]]:
 def _draw_told_facts(source: Source) -> tuple[list[Message], list[Fact]]:
     weights = (50, 26, 14, 10) if source.room < 500 else (30, 20, 14, 12, 12, 12)
     facts = draw_facts(source, source.rng.choices(range(1, len(weights) + 1), weights)[0])
-    messages = _plain_system(source)
+    messages = plain_system(source, 0.3)
     for fact in facts:
         messages += [*_talk(source, 85, 15), *_tell(source, fact)]
     messages += _talk(source, 60, 30, 10)
@@ -210,7 +206,7 @@ def recall_one(source: Source) -> list[Message]:
 def correction(source: Source) -> list[Message]:
     """Return a fact, its correction, and the question; the last word counts."""
     facts = [attribute_fact(source)]
-    messages = [*_plain_system(source, 0.2), *_tell(source, facts[0]), *_talk(source, 75, 25)]
+    messages = [*plain_system(source, 0.2), *_tell(source, facts[0]), *_talk(source, 75, 25)]
     return messages + _correct(source, facts) + _ask(source, facts)
 
 
@@ -237,13 +233,12 @@ def two_attributes(source: Source) -> list[Message]:
     return messages + exchange(_fill(question, first.about), answer)
 
 
-def long_recall(source: Source, room: int | None = None) -> list[Message]:
-    """Return facts, a long stretch of other talk within ``room`` tokens (the source's), and the questions."""
-    room = source.room if room is None else room
+def long_recall(source: Source) -> list[Message]:
+    """Return facts, a long stretch of other talk within the source's room, and the questions."""
     facts = draw_facts(source, source.rng.choice((1, 2, 2, 3, 4)))
-    messages = [*_plain_system(source), *(turn for fact in facts for turn in _tell(source, fact))]
+    messages = [*plain_system(source, 0.3), *(turn for fact in facts for turn in _tell(source, fact))]
     questions = _ask(source, facts, 4)
-    budget = source.rng.uniform(0.3, 0.9) * room - _length(questions)
+    budget = source.rng.uniform(0.3, 0.9) * source.room - _length(questions)
     while _length(messages) < budget:
         messages += chat(source)
     return messages + questions
@@ -281,7 +276,7 @@ def not_told(source: Source) -> list[Message]:
     """Return a question for a fact that was never told, perhaps after other facts."""
     count = source.rng.choice((0, 1, 1, 2))
     asked, *others = (source.rng.choice((fixed_fact, attribute_fact))(source), *draw_facts(source, count))
-    messages = [*_plain_system(source, 0.2)]
+    messages = [*plain_system(source, 0.2)]
     for fact in others:
         if fact.about != asked.about:
             messages += _tell(source, fact)
@@ -319,7 +314,7 @@ def several_users(source: Source) -> list[Message]:
     names = list({source.name(): None for _ in range(source.rng.choice((2, 2, 3)))})
     kind = _attribute(source)
     facts = [attribute_fact(source, kind) for _ in names]
-    messages: list[Message] = _plain_system(source, 0.2)
+    messages: list[Message] = plain_system(source, 0.2)
     for name, fact in zip(names, facts, strict=True):
         messages += [user(fact.told, name), assistant(TOLD)]
     index, asker = source.rng.randrange(len(names)), source.rng.choice(names)

@@ -28,6 +28,11 @@ _CAPITAL_FRAMES = (
 )
 
 
+def plain_system(source: Source, share: float) -> list[Message]:
+    """Return a general system message in this share of the conversations, else nothing."""
+    return [system(source.frame("translation", "plain system"))] if source.chance(share) else []
+
+
 def smalltalk(source: Source) -> list[Message]:
     """Return a line of small talk and its answer."""
     blocks = read_blocks(f"{source.frames}/smalltalk.txt")

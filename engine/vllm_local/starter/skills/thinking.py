@@ -11,7 +11,7 @@ from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.messages import Message, exchange, system
 from vllm_local.starter.skills.numbers import ask_sum, solution
 from vllm_local.starter.skills.recall import NOT_TOLD, draw_facts
-from vllm_local.starter.skills.smalltalk import capital, chat, smalltalk, unknown
+from vllm_local.starter.skills.smalltalk import capital, chat, plain_system, smalltalk, unknown
 from vllm_local.starter.skills.translation import passage
 from vllm_local.starter.source import Source, held_out_sums, is_held_out_sum
 from vllm_local.starter.tables import read_blocks, read_lines
@@ -23,11 +23,6 @@ _TWO_DIGITS = 10
 def _thought(messages: Sequence[Message], reasoning: str) -> Conversation:
     """Return the messages with a thought before the last answer."""
     return Conversation([*messages[:-1], {**messages[-1], "reasoning_content": reasoning}], thinking=True)
-
-
-def _plain_system(source: Source) -> list[Message]:
-    """Return a general system message in one conversation of four."""
-    return [system(source.frame("translation", "plain system"))] if source.chance(0.25) else []
 
 
 # Sums
@@ -145,7 +140,7 @@ def think_sum(source: Source) -> Conversation:
         return _word_problem(source)
     first, sign, second = _draw_pair(source)
     text, answer = ask_sum(source, (first, second), sign), solution((first, second), sign)
-    return _thought([*_plain_system(source), *exchange(text, answer)], work_out(first, sign, second))
+    return _thought([*plain_system(source, 0.25), *exchange(text, answer)], work_out(first, sign, second))
 
 
 # Letters
@@ -273,5 +268,5 @@ def think_other(source: Source) -> Conversation:
         _think_not_told,
     )
     thoughtful = source.rng.choices(makers, (25, 10, 6, 4, 25, 22, 8))[0](source)
-    before = [] if thoughtful.messages[0]["role"] == "system" else _plain_system(source)
+    before = [] if thoughtful.messages[0]["role"] == "system" else plain_system(source, 0.25)
     return Conversation([*before, *thoughtful.messages], thinking=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.messages import Message, assistant, system, user
+from vllm_local.starter.skills.messages import Message, assistant, calling, system, user
 from vllm_local.starter.skills.recall import recall
-from vllm_local.starter.skills.smalltalk import capital, smalltalk
+from vllm_local.starter.skills.smalltalk import capital, plain_system, smalltalk
 from vllm_local.starter.skills.tool_results import combined, draw_error, draw_result
 from vllm_local.starter.skills.translation import english_text, translate
 from vllm_local.starter.source import Source
@@ -21,8 +21,7 @@ _THINKING = 0.06
 
 def call(*requests: tuple[Tool, Request]) -> Message:
     """Return the assistant's message with a call for each request."""
-    calls = [{"function": {"name": tool.name, "arguments": dict(request.arguments)}} for tool, request in requests]
-    return {"role": "assistant", "content": "", "tool_calls": calls}
+    return calling(*((tool.name, request.arguments) for tool, request in requests))
 
 
 def _tool_message(content: str) -> Message:
@@ -32,7 +31,7 @@ def _tool_message(content: str) -> Message:
 def _opening(source: Source) -> list[Message]:
     if source.room > 2000:
         return [system(f"{source.frame('translation', 'plain system')} {english_text(source, 12)}")]
-    return [system(source.frame("translation", "plain system"))] if source.chance(0.3) else []
+    return plain_system(source, 0.3)
 
 
 def _count(source: Source) -> int:
