@@ -46,6 +46,38 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Several batches end to end, on the device that computes: ``N`` tokens, ``M`` of them with a loss.
+
+    Attributes:
+        tokens: [N] token ids.
+        shapes: (rows, tokens of a row) of each batch.
+        counted: [M] positions whose loss counts.
+        targets: [M] the next token there.
+        answers: [M] True where it belongs to an assistant's answer.
+    """
+
+    tokens: Tensor
+    shapes: list[tuple[int, int]]
+    counted: Tensor
+    targets: Tensor
+    answers: Tensor
+
+    @staticmethod
+    def of(batches: Sequence[Batch], positions: Sequence[Tensor], device: torch.device) -> Packed:
+        """Pack batches with the positions that count in each, [B, T]."""
+        chosen = torch.cat([counted.flatten() for counted in positions]).nonzero().flatten()
+        tokens, targets, answers = (
+            torch.cat([tensor.flatten() for tensor in tensors])
+            for tensors in zip(*((batch.tokens, batch.targets, batch.answers) for batch in batches), strict=True)
+        )
+        shapes = [(batch.tokens.shape[0], batch.tokens.shape[1]) for batch in batches]
+        tensors = (tokens, chosen, targets[chosen], answers[chosen])
+        tokens, counted, targets, answers = (tensor.to(device) for tensor in tensors)
+        return Packed(tokens, shapes, counted, targets, answers)
+
+
+@dataclass(frozen=True)
 class _Sample:
     tokens: list[int]
     kinds: list[int]

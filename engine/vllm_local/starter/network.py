@@ -6,12 +6,14 @@ same input side by side. A test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vllm_local.starter.corpus import Packed
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Network(nn.Module):
         self.num_heads, self.num_kv_heads = sizes.num_attention_heads, sizes.num_key_value_heads
         self.head_dim = sizes.head_dim
         self.epsilon = sizes.rms_norm_eps
+        self.rotation: Tensor
         width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         layers = range(sizes.num_hidden_layers)
         self.embed = nn.Parameter(torch.empty(sizes.vocab_size, hidden, dtype=dtype))
@@ -55,8 +58,8 @@ class Network(nn.Module):
         self.gate_up = nn.ParameterList(torch.empty(2 * inner, hidden, dtype=dtype) for _ in layers)
         self.down = nn.ParameterList(torch.empty(hidden, inner, dtype=dtype) for _ in layers)
         inverse = sizes.rope_theta ** (-torch.arange(0, self.head_dim, 2) / self.head_dim)
-        angles = torch.outer(torch.arange(sizes.max_position_embeddings), inverse)
-        self.cosine, self.sine = angles.cos()[:, None], angles.sin()[:, None]
+        angles = torch.outer(torch.arange(sizes.max_position_embeddings), inverse)[:, None]
+        self.register_buffer("rotation", torch.stack((angles.cos(), angles.sin())), persistent=False)
 
     def initialise(self, seed: int) -> None:
         """Draw the weights: normal with standard deviation 0.02, as transformers does."""
@@ -66,20 +69,29 @@ class Network(nn.Module):
                 if parameter.ndim == 2:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the last hidden states [B, T, H] of token ids [B, T]; attention is causal."""
+    def forward(self, tokens: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return the last hidden states [N, H] of token ids [N].
+
+        Args:
+            tokens: The tokens of several batches, one batch after the other.
+            shapes: (rows, tokens of a row) of each batch. Attention is causal and within a row; it is the only
+                operation that a batch has to itself.
+        """
+        positions = torch.cat([torch.arange(length).repeat(rows) for rows, length in shapes]).to(tokens.device)
+        rotation = self.rotation[:, positions]
         hidden = F.embedding(tokens, self.embed).float()
         for layer in range(len(self.qkv)):
-            attended = self._attend(self._normed(hidden, self.attention_norms[layer]), self.qkv[layer])
+            heads = F.linear(self._normed(hidden, self.attention_norms[layer]), self.qkv[layer])
+            attended = self._attend(heads.unflatten(-1, (-1, self.head_dim)), rotation, shapes)
             hidden = hidden + F.linear(attended, self.out[layer])
             gate, up = F.linear(self._normed(hidden, self.mlp_norms[layer]), self.gate_up[layer]).chunk(2, -1)
             hidden = hidden + F.linear(F.silu(gate) * up, self.down[layer])
         return self._normed(hidden, self.norm)
 
-    def losses(self, tokens: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-        """Return the cross entropy at the counted positions; all arguments are [B, T]."""
-        logits = F.linear(self(tokens)[counted], self.embed)
-        return F.cross_entropy(logits.float(), targets[counted], reduction="none")
+    def losses(self, packed: Packed) -> Tensor:
+        """Return the cross entropy at the counted positions, [M]."""
+        logits = F.linear(self(packed.tokens, packed.shapes)[packed.counted], self.embed)
+        return F.cross_entropy(logits.float(), packed.targets, reduction="none")
 
     def llama_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return this network's weights, given by their names here, by their names in `LlamaForCausalLM`."""
@@ -102,19 +114,22 @@ class Network(nn.Module):
         scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return (hidden * scale).to(weight.dtype) * weight
 
-    def _attend(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        rows, length, _ = hidden.shape
-        heads = F.linear(hidden, weight).view(rows, length, -1, self.head_dim)
-        query_key, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 2)
+    def _attend(self, heads: Tensor, rotation: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return what attention gives, [N, heads * head_dim], for queries, keys and values [N, heads, head_dim]."""
+        query_key, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 1)
         first, second = query_key.float().chunk(2, -1)
-        cosine, sine = self.cosine[:length], self.sine[:length]
+        cosine, sine = rotation
         query_key = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(heads.dtype)
-        query, key = query_key.split((self.num_heads, self.num_kv_heads), 2)
+        query, key = query_key.split((self.num_heads, self.num_kv_heads), 1)
         group = self.num_heads // self.num_kv_heads
-        attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key.repeat_interleave(group, 2).transpose(1, 2),
-            value.repeat_interleave(group, 2).transpose(1, 2),
-            is_causal=True,
-        )
-        return attended.transpose(1, 2).reshape(rows, length, -1)
+        spread = (query, key.repeat_interleave(group, 1), value.repeat_interleave(group, 1))
+        lengths = [rows * length for rows, length in shapes]
+        parts = zip(shapes, *(tensor.split(lengths) for tensor in spread), strict=True)
+        return torch.cat([_attend_rows(shape, *part) for shape, *part in parts])
+
+
+def _attend_rows(shape: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return causal attention, [N, heads * head_dim], within each of a batch's rows of one length."""
+    query, key, value = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    return attended.transpose(1, 2).reshape(len(query) * query.shape[2], -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -20,23 +21,35 @@ import torch
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from tokenizers import Tokenizer
-from torch import multiprocessing
+from torch import Tensor, multiprocessing
 from torch.multiprocessing.spawn import spawn
 
 from vllm_local.starter.corpus import Batch, Corpus, Mixture
 from vllm_local.starter.export import network_sizes, plot_losses, save_model
+from vllm_local.starter.feed import Feed
 from vllm_local.starter.network import Network
 from vllm_local.starter.tokenizer import build_tokenizer, save_tokenizer
 from vllm_local.starter.worker import Shared, Worker
 
 _logger = logging.getLogger(__name__)
-_BATCH_TOKENS, _STEP_BATCHES = 1024, 6
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much a device takes at once: tokens in a batch, batches in a step, steps in a block."""
+
+    batch_tokens: int
+    step_batches: int
+    block_steps: int
+
+
+_PACES = {"cpu": Pace(1024, 6, 64), "cuda": Pace(4096, 16, 16)}
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
-    (0.12, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
-    (0.35, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
-    (0.7, Mixture(((256, 640), (512, 245), (1024, 110), (2304, 5)), drills=0.1), 0.05),
-    (1.01, Mixture(((256, 635), (512, 245), (1024, 105), (2304, 15)), drills=0.06), 0.03),
+    (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
+    (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
+    (0.5, Mixture(((256, 55), (512, 26), (1024, 17), (2304, 2)), drills=0.1), 0.05),
+    (1.01, Mixture(((256, 50), (512, 28), (1024, 18), (2304, 4)), drills=0.05), 0.03),
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 _CHECKPOINT = "checkpoint.pt"
@@ -53,6 +66,11 @@ class Plan:
         seed: Seed of the weights and of the data.
         processes: Processes that train together, each with one thread.
         save_every: Minutes between checkpoints.
+        device: "cpu", or "cuda" with one process.
+        makers: Processes that make the data; none: those that train do.
+
+    Raises:
+        ValueError: If several processes are to train on one GPU.
     """
 
     output: Path
@@ -61,6 +79,14 @@ class Plan:
     seed: int = 0
     processes: int = 2
     save_every: float = 4.0
+    device: str = "cpu"
+    makers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.device != "cpu" and self.processes > 1:
+            message = f"{self.processes} processes cannot train on one GPU; give --processes 1."
+            raise ValueError(message)
 
 
 @dataclass
@@ -72,6 +98,11 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     losses: list[tuple[int, float]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Return the tokens and the last loss in words."""
+        loss = f", loss on answers {self.losses[-1][1]:.3f}" if self.losses else ""
+        return f"{self.tokens / 1e6:.2f} M tokens{loss}"
 
     def share(self, plan: Plan) -> float:
         """Return the share of the run that is done, 0 to 1."""
@@ -85,7 +116,7 @@ def learning_rate(share: float) -> float:
     return min(1.0, share / _WARM_UP + 0.05, max(0.0, (1.0 - share) / _DECAY))
 
 
-def counted_positions(batches: list[Batch], other_share: float, seed: int) -> list[torch.Tensor]:
+def counted_positions(batches: list[Batch], other_share: float, seed: int) -> list[Tensor]:
     """Return where the loss counts, [B, T] for each batch: on answers, and on a random share of other text."""
     chosen = torch.Generator().manual_seed(seed)
     return [
@@ -110,7 +141,9 @@ class Trainer:
         self._shared = shared
         self._states = states
         self._tokenizer = Tokenizer.from_file(str(plan.output / "tokenizer.json"))
-        self._corpus = Corpus(self._tokenizer, plan.seed, _BATCH_TOKENS, _STEP_BATCHES)
+        pace = _PACES[plan.device]
+        corpus = Corpus(self._tokenizer, plan.seed, pace.batch_tokens, pace.step_batches)
+        self._feed = Feed(corpus, plan.makers, pace.block_steps)
         self._network = Network(network_sizes(self._tokenizer))
         self._worker = Worker(rank, shared, self._network)
         self._progress = Progress()
@@ -130,6 +163,7 @@ class Trainer:
                     saved = time.monotonic()
                 self._tell(1, time.monotonic() - saved)
         self._save()
+        self._feed.close()
 
     def _tell(self, index: int, value: float) -> None:
         """Let all processes see a number of the first one."""
@@ -149,23 +183,31 @@ class Trainer:
         progress = self._progress
         share = float(self._shared.control[0])
         _, mixture, other_share = next(stage for stage in _STAGES if share < stage[0])
-        for batches in self._corpus.block(progress.block, mixture):
+        pending = None
+        for batches in self._feed.block(progress.block, mixture):
             if (share := self._agreed_share(started)) >= 1:
-                return
+                break
             counted = counted_positions(batches, other_share, self._plan.seed + progress.step)
             self._worker.step(batches, counted, learning_rate(share))
             progress.step += 1
             progress.tokens += sum(int((batch.targets != -100).sum()) for batch in batches)
-            total, number = self._shared.losses.sum(0).tolist()
-            progress.losses.append((progress.tokens, total / number))
-            text = f"{progress.tokens / 1e6:.2f} M tokens, loss on answers {total / number:.3f}"
-            bar.update(task, completed=share, description=text)
-        progress.block += 1
+            self._note(pending)
+            pending = (progress.tokens, self._shared.losses.sum(0))
+            bar.update(task, completed=share, description=self._progress.summary())
+        self._note(pending)
+        if share < 1:
+            progress.block += 1
+
+    def _note(self, pending: tuple[int, Tensor] | None) -> None:
+        """Keep a step's loss; a step late, so that nobody waits for a GPU that still computes it."""
+        if pending is not None:
+            total, number = pending[1].tolist()
+            self._progress.losses.append((pending[0], total / number))
 
     def _resume(self) -> None:
         path = self._plan.output / _CHECKPOINT
         if path.exists():
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(path, map_location=self._plan.device, weights_only=True)
             self._worker.restore(saved["optimizers"])
             self._progress = Progress(**saved["progress"])
 
@@ -216,12 +258,21 @@ def train(plan: Plan) -> None:
         save_tokenizer(build_tokenizer(plan.seed), plan.output)
     network = Network(network_sizes(Tokenizer.from_file(str(path))))
     network.initialise(plan.seed)
-    context = multiprocessing.get_context("spawn")
     weights = torch.cat([parameter.detach().float().flatten() for parameter in network.parameters()])
-    shared = Shared.create(len(weights), plan.processes, context.Barrier(plan.processes))
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(plan.processes)
+    shared = Shared.create(len(weights), plan.processes, barrier, torch.device(plan.device))
     checkpoint = plan.output / _CHECKPOINT
-    shared.weights.copy_(torch.load(checkpoint, weights_only=True)["weights"] if checkpoint.exists() else weights)
-    spawn(_train, (plan, shared, context.Queue()), nprocs=plan.processes)
+    shared.weights.copy_(
+        torch.load(checkpoint, map_location=plan.device, weights_only=True)["weights"]
+        if checkpoint.exists()
+        else weights
+    )
+    arguments = (plan, shared, context.Queue())
+    if plan.processes == 1:
+        _train(0, *arguments)
+    else:
+        spawn(_train, arguments, nprocs=plan.processes)
 
 
 def main() -> None:
@@ -231,11 +282,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, help="token limit; makes a run reproducible")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--device", choices=list(_PACES), default="cpu")
+    parser.add_argument("--processes", type=int, help="processes of one thread each: 2 on the processor, 1 on a GPU")
+    parser.add_argument("--makers", type=int, help="processes that make the data: 0, or all cores but one with a GPU")
     arguments = parser.parse_args()
     if (arguments.minutes is None) == (arguments.tokens is None):
         parser.error("give either --minutes or --tokens")
-    train(Plan(arguments.output, arguments.minutes, arguments.tokens, arguments.seed, arguments.processes))
+    on_processor = arguments.device == "cpu"
+    processes = (2 if on_processor else 1) if arguments.processes is None else arguments.processes
+    makers = (0 if on_processor else (os.cpu_count() or 2) - 1) if arguments.makers is None else arguments.makers
+    limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed)
+    train(Plan(*limits, processes=processes, device=arguments.device, makers=makers))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ weights that it owns with the sum of all gradients, and waits again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vllm_local.starter.corpus import Batch
+from vllm_local.starter.corpus import Batch, Packed
 from vllm_local.starter.network import Network
 
 _MATRIX_RATE, _OTHER_RATE = 0.015, 2.5e-3
@@ -41,11 +41,11 @@ class Shared:
     barrier: Barrier
 
     @staticmethod
-    def create(num_weights: int, processes: int, barrier: Barrier) -> Shared:
-        """Make the tensors."""
-        sizes = ((num_weights,), (processes, num_weights), (processes, 2), (2,))
-        weights, gradients, losses, control = (torch.zeros(size).share_memory_() for size in sizes)
-        return Shared(weights, gradients, losses, control, barrier)
+    def create(num_weights: int, processes: int, barrier: Barrier, device: torch.device) -> Shared:
+        """Make the tensors: all but `control` on the device, and in shared memory where that is the processor's."""
+        sizes = ((num_weights,), (processes, num_weights), (processes, 2))
+        weights, gradients, losses = (torch.zeros(size, device=device).share_memory_() for size in sizes)
+        return Shared(weights, gradients, losses, torch.zeros(2).share_memory_(), barrier)
 
 
 class Worker:
@@ -60,7 +60,7 @@ class Worker:
     def __init__(self, rank: int, shared: Shared, network: Network) -> None:
         self._rank = rank
         self._shared = shared
-        self._network = network
+        self._network = network.to(shared.weights.device)
         self._processes = len(shared.gradients)
         self._own: dict[str, nn.Parameter] = {}
         self._slices: dict[str, slice] = {}
@@ -98,7 +98,7 @@ class Worker:
         """
         total = sum(int(positions.sum()) for positions in counted)
         mine = shared_out([batch.tokens.shape for batch in batches], self._processes)[self._rank]
-        self._compute_gradient([(batches[index], counted[index]) for index in mine], total)
+        self._compute_gradient([batches[index] for index in mine], [counted[index] for index in mine], total)
         self._shared.barrier.wait()
         self._update(rate)
         self._shared.barrier.wait()
@@ -123,14 +123,17 @@ class Worker:
                     if name in states:
                         optimizer.state[parameter] = states[name]
 
-    def _compute_gradient(self, batches: Iterable[tuple[Batch, Tensor]], total: int) -> None:
-        answers = torch.zeros(2)
+    def _compute_gradient(self, batches: list[Batch], counted: list[Tensor], total: int) -> None:
+        answers = torch.zeros_like(self._shared.losses[self._rank])
         self._network.zero_grad(set_to_none=True)
-        for batch, positions in batches:
-            losses = self._network.losses(batch.tokens, batch.targets, positions)
+        # A processor's caches hold one batch; a GPU is idle with less than all.
+        size = 1 if answers.is_cpu else len(batches)
+        for start in range(0, len(batches), size):
+            part = slice(start, start + size)
+            packed = Packed.of(batches[part], counted[part], answers.device)
+            losses = self._network.losses(packed)
             (losses.sum() / total).backward()
-            on_answers = losses.detach()[batch.answers[positions]]
-            answers += torch.tensor([float(on_answers.sum()), float(len(on_answers))])
+            answers += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
         gradient = self._shared.gradients[self._rank]
         for name, parameter in self._network.named_parameters():
             if parameter.grad is None:

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from vllm_local.starter.corpus import Batch, Packed
 from vllm_local.starter.network import Network, Sizes
 
 SIZES = Sizes(
@@ -34,20 +36,44 @@ def llama(network: Network) -> LlamaForCausalLM:
     return model
 
 
-def test_it_is_a_llama():
-    ours = network()
-    tokens = torch.randint(0, 97, (2, 40))
-    expected = llama(ours).model(tokens).last_hidden_state
-    torch.testing.assert_close(ours(tokens), expected, rtol=1e-4, atol=1e-5)
+@pytest.fixture
+def batches() -> list[Batch]:
+    shapes = ((2, 40), (3, 16), (1, 8))
+    tokens = [torch.randint(0, 97, shape) for shape in shapes]
+    return [Batch(ids, torch.randint(0, 97, ids.shape), torch.rand(ids.shape) < 0.5) for ids in tokens]
 
 
-def test_the_loss_is_that_of_the_counted_positions():
+def test_it_is_a_llama(batches):
     ours = network()
-    tokens, targets = torch.randint(0, 97, (2, 2, 20))
-    counted = torch.rand(2, 20) < 0.5
-    logits = llama(ours)(tokens).logits
-    expected = torch.nn.functional.cross_entropy(logits[counted], targets[counted], reduction="none")
-    torch.testing.assert_close(ours.losses(tokens, targets, counted), expected, rtol=1e-4, atol=1e-4)
+    expected = [llama(ours).model(batch.tokens).last_hidden_state.flatten(0, 1) for batch in batches]
+    tokens = torch.cat([batch.tokens.flatten() for batch in batches])
+    hidden = ours(tokens, [(2, 40), (3, 16), (1, 8)])
+    torch.testing.assert_close(hidden, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_the_losses_are_those_of_the_counted_positions(batches):
+    ours = network()
+    counted = [torch.rand(batch.tokens.shape) < 0.5 for batch in batches]
+    expected = [
+        torch.nn.functional.cross_entropy(
+            llama(ours)(batch.tokens).logits[where], batch.targets[where], reduction="none"
+        )
+        for batch, where in zip(batches, counted, strict=True)
+    ]
+    packed = Packed.of(batches, counted, torch.device("cpu"))
+    torch.testing.assert_close(ours.losses(packed), torch.cat(expected), rtol=1e-4, atol=1e-4)
+    answers = [batch.answers[where] for batch, where in zip(batches, counted, strict=True)]
+    assert torch.equal(packed.answers, torch.cat(answers))
+
+
+@pytest.mark.cuda
+def test_a_gpu_gives_the_same_losses(batches):
+    ours = network()
+    counted = [torch.ones_like(batch.answers) for batch in batches]
+    on_processor = ours.losses(Packed.of(batches, counted, torch.device("cpu")))
+    ours.to("cuda")
+    on_gpu = ours.losses(Packed.of(batches, counted, torch.device("cuda")))
+    torch.testing.assert_close(on_gpu.cpu(), on_processor, rtol=1e-3, atol=1e-3)
 
 
 def test_the_seed_decides_the_weights():

@@ -23,6 +23,11 @@ def test_a_plan_is_measured_in_tokens_or_minutes(tmp_path):
     assert progress.share(Plan(tmp_path, minutes=1, tokens=None)) == 1.0
 
 
+def test_several_processes_on_one_gpu_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="--processes 1"):
+        Plan(tmp_path, minutes=1, tokens=None, processes=2, device="cuda")
+
+
 def test_answers_always_count_and_other_text_in_part():
     targets = torch.ones(4, 500, dtype=torch.long)
     targets[:, -50:] = -100
