@@ -85,6 +85,7 @@ class InputProcessor:
         choice_ids = [f"{request_id}#{serial_number}.{index}" for index in range(params.n)]
         keys = self._prefix_keys(cache_salt, choice_ids)
         seed = self._seed(params)
+        bad_words = self._encode_bad_words(params.bad_words)
         requests = [
             Request(
                 request_id=choice_id,
@@ -95,6 +96,7 @@ class InputProcessor:
                 choice_index=index,
                 seed=seed,
                 prefix_keys=keys,
+                bad_words_token_ids=bad_words,
             )
             for index, choice_id in enumerate(choice_ids)
         ]
@@ -126,6 +128,30 @@ class InputProcessor:
                 f"model's vocabulary ends at {self._vocab_size - 1}: it is another model's. Choose another tokenizer=."
             )
             raise InvalidRequestError(message, parameter="prompt")
+        return token_ids
+
+    def _encode_bad_words(self, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Returns the tokens of each word at the beginning of a text and, where they differ, after a space."""
+        encoded: list[tuple[int, ...]] = []
+        for word in words:
+            plain, spaced = (self._encode_word(prefix + word.lstrip()) for prefix in ("", " "))
+            if not plain:
+                message = f"bad_words holds {word!r}, which the model's tokenizer makes no token of."
+                raise InvalidRequestError(message, parameter="bad_words")
+            encoded.append(plain)
+            # vLLM wants equal lengths as well, and so lets " fox" through where that is one token and "fox" two.
+            if spaced and spaced[-len(plain) :] != plain:
+                encoded.append(spaced)
+        return tuple(encoded)
+
+    def _encode_word(self, text: str) -> tuple[int, ...]:
+        token_ids = tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        if max(token_ids, default=0) >= self._vocab_size:
+            message = (
+                f"bad_words holds {text!r}, whose token {max(token_ids)} the model does not have: its vocabulary ends "
+                f"at {self._vocab_size - 1}."
+            )
+            raise InvalidRequestError(message, parameter="bad_words")
         return token_ids
 
     def _check_token_ids(self, ids: Sequence[Any]) -> list[int]:

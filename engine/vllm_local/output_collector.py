@@ -25,6 +25,7 @@ class ChoiceDelta:
         stop_reason: What ended it, if a stop string or stop token did.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
         first_scheduled_time: When its first step began, in seconds of `time.monotonic()`.
+        prompt_logprobs: Log-probabilities of the prompt's tokens, None for the first; on one delta of one answer.
     """
 
     index: int
@@ -36,6 +37,7 @@ class ChoiceDelta:
     stop_reason: int | str | None = None
     num_cached_tokens: int = 0
     first_scheduled_time: float | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ class OutputCollector:
         self._num_unfinished = len(choice_ids)
         self._num_cached_tokens = 0
         self._first_scheduled_time: float | None = None
+        self._prompt_logprobs: list[dict[int, Logprob] | None] | None = None
         self._error: BaseException | None = None
         self._is_exhausted = False
         # Entered by itself: Ctrl-C inside `Condition.__enter__`, which is Python, would leave it locked for ever.
@@ -165,6 +168,7 @@ class OutputCollector:
             if delta.index == 0:  # the others find what it has computed for them
                 self._num_cached_tokens = delta.num_cached_tokens
                 self._first_scheduled_time = delta.first_scheduled_time
+                self._prompt_logprobs = delta.prompt_logprobs or self._prompt_logprobs
             self._num_unfinished -= delta.finish_reason is not None
             if self._num_unfinished == 0:
                 self._end()
@@ -222,6 +226,9 @@ class OutputCollector:
         as_delta = self._kind is RequestOutputKind.DELTA
         self._is_exhausted = finished = self._num_unfinished == 0
         chosen = [choice for choice in self._choices if choice.is_new or not as_delta]
+        prompt_logprobs = self._prompt_logprobs
+        if as_delta:
+            self._prompt_logprobs = None
         return RequestOutput(
             request_id=self.request_id,
             prompt=self._prompt,
@@ -231,6 +238,7 @@ class OutputCollector:
             num_cached_tokens=self._num_cached_tokens,
             num_generated_tokens=self.num_generated_tokens,
             first_scheduled_time=self._first_scheduled_time,
+            prompt_logprobs=prompt_logprobs,
         )
 
     def _is_readable(self) -> bool:

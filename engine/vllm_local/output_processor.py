@@ -141,6 +141,8 @@ class OutputProcessor:
             if output.new_logprobs is not None:
                 delta.logprobs = [self._decode_logprobs(item) for item in output.new_logprobs]
                 delta.sampled_logprobs = [item.logprob for item in output.new_logprobs]
+            if output.prompt_logprobs is not None:
+                delta.prompt_logprobs = [None, *map(self._decode_logprobs, output.prompt_logprobs)]
             waiters += choice.collector.add(delta)
         wake(waiters)
 
@@ -175,8 +177,8 @@ class OutputProcessor:
         text = self._tokenizer.token_text
         token_id = logprobs.token_id
         decoded = {token_id: Logprob(logprobs.logprob, logprobs.rank, text(token_id))}
-        tops = zip(logprobs.top_token_ids, logprobs.top_logprobs, strict=True)
-        for rank, (top_id, logprob) in enumerate(tops, start=1):
+        ranks = logprobs.top_ranks or range(1, len(logprobs.top_token_ids) + 1)
+        for top_id, logprob, rank in zip(logprobs.top_token_ids, logprobs.top_logprobs, ranks, strict=True):
             decoded.setdefault(top_id, Logprob(logprob, rank, text(top_id)))
         return decoded
 

@@ -26,14 +26,15 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """The log-probabilities of one sampled position, as plain numbers.
+    """The log-probabilities of one position, as plain numbers.
 
     Attributes:
-        token_id: The sampled token.
+        token_id: The token that was sampled, or that the prompt has there.
         logprob: Its log-probability.
         rank: Its rank, from 1.
-        top_token_ids: The most probable tokens, best first; as many as the request asked for.
+        top_token_ids: The most probable tokens, best first; as many as the request asked for, or those that it named.
         top_logprobs: Their log-probabilities.
+        top_ranks: Their ranks; None: 1, 2, 3 …, since they are the most probable.
     """
 
     token_id: int
@@ -41,6 +42,7 @@ class TokenLogprobs:
     rank: int
     top_token_ids: tuple[int, ...] = ()
     top_logprobs: tuple[float, ...] = ()
+    top_ranks: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class EngineCoreOutput:
         request_id: The request.
         new_token_ids: Its new tokens, cut at the end token and at `max_tokens`. The end token is included.
         new_logprobs: One per new token if the request asked for them, else None.
+        prompt_logprobs: One per token of the prompt but the first, on the first output of a request that asked.
         finish_reason: Set on a request's last output, None before.
         stop_reason: The stop token id or stop string that ended it; None for the model's own end token.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
@@ -61,6 +64,7 @@ class EngineCoreOutput:
     request_id: str
     new_token_ids: list[int]
     new_logprobs: list[TokenLogprobs] | None = None
+    prompt_logprobs: list[TokenLogprobs] | None = None
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     num_cached_tokens: int = 0
@@ -105,6 +109,8 @@ class RequestOutput:
         prompt: The prompt's text where the caller gave text, else None.
         prompt_token_ids: The prompt's tokens.
         outputs: Its answers, by index; in a delta only those with something new.
+        prompt_logprobs: For each of the prompt's tokens the log-probabilities by token id, the prompt's own first, if
+            asked for; None for the first token, which follows nothing. Of deltas the first one has them.
         finished: Whether all n answers have ended.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
         num_generated_tokens: Tokens generated so far over all n answers, whatever `outputs` carries.
@@ -119,3 +125,4 @@ class RequestOutput:
     num_cached_tokens: int = 0
     num_generated_tokens: int = 0
     first_scheduled_time: float | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None

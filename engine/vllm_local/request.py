@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from vllm_local.outputs import TokenLogprobs
     from vllm_local.sampling_params import SamplingParams
 
 
@@ -55,7 +56,10 @@ class Request:
         seed: What the draws depend on, together with choice_index and the output position.
         prefix_keys: What the hash chain of the prompt's blocks starts from (a cache salt, later an adapter);
             requests share blocks only where these are equal. None: the request shares no blocks.
+        bad_words_token_ids: The tokens of each way to write one of its `bad_words`.
         output_token_ids: Tokens sampled so far.
+        prompt_logprobs: Log-probabilities of the prompt's tokens but the first, as far as they were computed; None:
+            they are not asked for, or were handed out. The first of n answers has them for all.
         num_computed_tokens: Tokens whose K and V are in the cache.
         num_cached_tokens: Prompt tokens found in the prefix cache at first scheduling; -1 before that.
         first_scheduled_time: Seconds, `time.monotonic()`, of that moment; None before it.
@@ -74,7 +78,9 @@ class Request:
     choice_index: int = 0
     seed: int = 0
     prefix_keys: tuple[str, ...] | None = ()
+    bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
     output_token_ids: list[int] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprobs] | None = field(init=False, default=None)
     num_computed_tokens: int = 0
     num_cached_tokens: int = -1
     first_scheduled_time: float | None = None
@@ -82,6 +88,11 @@ class Request:
     status: RequestStatus = RequestStatus.WAITING
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
+
+    def __post_init__(self) -> None:
+        """Gets ready to take in log-probabilities of the prompt, if they are asked for."""
+        if self.choice_index == 0 and self.sampling_params.prompt_logprobs is not None:
+            self.prompt_logprobs = []
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -99,6 +110,12 @@ class Request:
         return len(self.prompt_token_ids) + len(self.output_token_ids)
 
     @property
+    def max_cached_tokens(self) -> int:
+        """How many leading tokens may come from the prefix cache; the logits of those behind them are needed."""
+        num_described = self.num_tokens if self.prompt_logprobs is None else len(self.prompt_logprobs)
+        return min(self.num_tokens - 1, num_described)
+
+    @property
     def max_tokens(self) -> int:
         """Most tokens of the answer."""
         assert self.sampling_params.max_tokens is not None, "the engine resolves max_tokens before it makes a Request"
@@ -108,6 +125,12 @@ class Request:
     def is_finished(self) -> bool:
         """Whether it has ended, in whatever way."""
         return self.status is RequestStatus.FINISHED
+
+    def take_prompt_logprobs(self) -> list[TokenLogprobs] | None:
+        """Hands out the prompt's log-probabilities, which are complete, once."""
+        taken, self.prompt_logprobs = self.prompt_logprobs, None
+        assert taken is None or len(taken) == self.num_prompt_tokens - 1, f"{len(taken)} prompt logprobs are not all"
+        return taken
 
     def token_ids(self, start: int, stop: int) -> list[int]:
         """Returns tokens [start, stop) of prompt and answer together, without copying the rest."""

@@ -13,9 +13,14 @@ from vllm_local.errors import InvalidRequestError
 
 MAX_LOGPROBS = 20
 """Most alternatives a token's logprobs may list (OpenAI's limit)."""
+MAX_LOGPROB_TOKEN_IDS = 128
+"""Most tokens that a request may name to have their logprobs listed (vLLM's limit)."""
 MAX_STOP_STRINGS = 16
 MAX_STOP_STRING_LENGTH = 1024
 """Characters; the detokeniser holds back as many, so a request must not make it large."""
+MAX_BAD_WORDS = 1024
+MAX_BAD_WORD_LENGTH = 1024
+"""Characters."""
 MAX_CHOICES = 128
 """Most answers (`n`) that one request may ask for."""
 
@@ -53,6 +58,11 @@ class SamplingParams:
         max_tokens: Most tokens of an answer; None takes the room that the context leaves.
         min_tokens: No end token and no stop string before so many tokens.
         logprobs: Report log-probabilities of each sampled token and of that many alternatives; None reports none.
+        prompt_logprobs: The same for each token of the prompt but the first; such a prompt takes nothing from the
+            prefix cache.
+        logprob_token_ids: Report the log-probabilities of these tokens beside each sampled one, instead of the best.
+        bad_words: Words that are not written, neither at the beginning of a text nor after a space: where the answer
+            ends in all tokens of one but the last, that one is not sampled.
         logit_bias: Added to the logits, by token id, each in [-100, 100].
         allowed_token_ids: When given, no other token is sampled.
         skip_special_tokens: Leave special tokens out of the text.
@@ -76,6 +86,9 @@ class SamplingParams:
     max_tokens: int | None = 16
     min_tokens: int = 0
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    logprob_token_ids: Sequence[int] | None = None
+    bad_words: Sequence[str] = ()
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     allowed_token_ids: Sequence[int] | None = None
     skip_special_tokens: bool = True
@@ -90,8 +103,11 @@ class SamplingParams:
         """
         object.__setattr__(self, "stop", _as_strings(self.stop))
         object.__setattr__(self, "stop_token_ids", _as_token_ids("stop_token_ids", self.stop_token_ids))
+        object.__setattr__(self, "bad_words", _as_bad_words(self.bad_words))
         if self.allowed_token_ids is not None:
             object.__setattr__(self, "allowed_token_ids", _as_token_ids("allowed_token_ids", self.allowed_token_ids))
+        named = _as_token_ids("logprob_token_ids", self.logprob_token_ids)
+        object.__setattr__(self, "logprob_token_ids", tuple(dict.fromkeys(named)) or None)
         object.__setattr__(self, "logit_bias", _as_logit_bias(self.logit_bias))
         object.__setattr__(self, "top_k", 0 if self.top_k == -1 else self.top_k)
         _check_types(self)
@@ -101,6 +117,11 @@ class SamplingParams:
     def is_greedy(self) -> bool:
         """Whether the most probable token is always taken."""
         return self.temperature == 0.0
+
+    @property
+    def reports_logprobs(self) -> bool:
+        """Whether sampled tokens come with log-probabilities."""
+        return self.logprobs is not None or self.logprob_token_ids is not None
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -121,6 +142,7 @@ class SamplingParams:
             "logit_bias": tuple(self.logit_bias),
             "stop_token_ids": tuple(self.stop_token_ids),
             "allowed_token_ids": tuple(self.allowed_token_ids or ()),
+            "logprob_token_ids": tuple(self.logprob_token_ids or ()),
         }
         for name, token_ids in named.items():
             outside = [token_id for token_id in token_ids if token_id >= vocab_size]
@@ -136,7 +158,7 @@ class SamplingParams:
 
 
 _INTEGERS = ("n", "top_k", "min_tokens")
-_OPTIONAL_INTEGERS = ("seed", "max_tokens", "logprobs")
+_OPTIONAL_INTEGERS = ("seed", "max_tokens", "logprobs", "prompt_logprobs")
 _TYPES: Mapping[str, tuple[type, str]] = {
     "include_stop_str_in_output": (bool, "must be True or False"),
     "ignore_eos": (bool, "must be True or False"),
@@ -163,6 +185,7 @@ _BOUNDS: tuple[tuple[str, float, float, str], ...] = (
     ("min_tokens", 0, math.inf, "must be at least 0"),
     ("max_tokens", 1, math.inf, "must be at least 1"),
     ("logprobs", 0, MAX_LOGPROBS, f"must be between 0 and {MAX_LOGPROBS}"),
+    ("prompt_logprobs", 0, MAX_LOGPROBS, f"must be between 0 and {MAX_LOGPROBS}"),
     ("seed", -(2**63), 2**63 - 1, "must fit in 64 bits"),
 )
 
@@ -188,9 +211,24 @@ def _check_bounds(params: SamplingParams) -> None:
         _refuse("min_tokens", f"must not exceed max_tokens={params.max_tokens}", params.min_tokens)
     if params.n > 1 and params.is_greedy:
         _refuse("n", "must be 1 when using greedy sampling (temperature 0)", params.n)
+    _check_logprob_token_ids(params)
     if params.structured_outputs is not None:
         message = "structured_outputs is not supported in this version; ask for JSON in the prompt instead."
         raise InvalidRequestError(message, parameter="structured_outputs")
+
+
+def _check_logprob_token_ids(params: SamplingParams) -> None:
+    if params.logprob_token_ids is None:
+        return
+    count = len(params.logprob_token_ids)
+    if count > MAX_LOGPROB_TOKEN_IDS:
+        message = f"logprob_token_ids takes at most {MAX_LOGPROB_TOKEN_IDS} token ids, got {count}."
+        raise InvalidRequestError(message, parameter="logprob_token_ids")
+    if params.logprobs not in {None, count}:
+        message = (
+            f"logprobs={params.logprobs} with {count} logprob_token_ids: leave logprobs out, or let it be {count}."
+        )
+        raise InvalidRequestError(message, parameter="logprob_token_ids")
 
 
 def _check_number(name: str, value: object) -> None:
@@ -219,6 +257,20 @@ def _as_strings(stop: object) -> tuple[str, ...]:
         rule = f"takes at most {MAX_STOP_STRINGS} strings of at most {MAX_STOP_STRING_LENGTH} characters"
         raise InvalidRequestError(f"stop {rule}, got {len(strings)}.", parameter="stop")
     return strings
+
+
+def _as_bad_words(bad_words: object) -> tuple[str, ...]:
+    items = bad_words if isinstance(bad_words, Sequence) and not isinstance(bad_words, str) else ()
+    words = tuple(dict.fromkeys(item for item in items if isinstance(item, str)))
+    is_list = bad_words is None or items is bad_words
+    if not is_list or any(not isinstance(item, str) for item in items):
+        _refuse("bad_words", "must be a list of strings", bad_words)
+    if any(not word.strip() for word in words):
+        _refuse("bad_words", "must not hold an empty string", bad_words)
+    if len(words) > MAX_BAD_WORDS or any(len(word) > MAX_BAD_WORD_LENGTH for word in words):
+        rule = f"takes at most {MAX_BAD_WORDS} words of at most {MAX_BAD_WORD_LENGTH} characters"
+        raise InvalidRequestError(f"bad_words {rule}, got {len(words)}.", parameter="bad_words")
+    return words
 
 
 def _as_token_ids(name: str, token_ids: Sequence[int] | None) -> tuple[int, ...]:

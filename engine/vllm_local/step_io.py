@@ -33,6 +33,9 @@ class NewRequestData:
         seed: What the draws depend on, with choice_index and the output position.
         choice_index: Which of the n answers.
         eos_token_ids: The model's end tokens, which `min_tokens` holds back.
+        bad_words_token_ids: The tokens of each way to write one of the `bad_words`.
+        prompt_logprobs_start: First position of the prompt whose following token is to be described, then all up to the
+            prompt's end; None: none is.
     """
 
     request_id: str
@@ -44,6 +47,8 @@ class NewRequestData:
     seed: int = 0
     choice_index: int = 0
     eos_token_ids: frozenset[int] = frozenset()
+    bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
+    prompt_logprobs_start: int | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +104,7 @@ class ModelRunnerOutput:
         sampled_token_ids: New tokens by request id. A request whose step ended before its last known token
             (a prefill chunk) has an empty list.
         logprobs: One per sampled token, for requests that asked.
+        prompt_logprobs: One per token of the prompt that follows one of this step, for requests that asked.
         errors: Why a request cannot go on (its logits are no numbers, or nothing is allowed to follow), by request
             id. Its sampled token means nothing; it ends with `FinishReason.ERROR`, the others go on.
         draft_token_ids: Proposals for the next step, by request id; empty in this version.
@@ -106,5 +112,6 @@ class ModelRunnerOutput:
 
     sampled_token_ids: dict[str, list[int]] = field(default_factory=dict)
     logprobs: dict[str, list[TokenLogprobs]] = field(default_factory=dict)
+    prompt_logprobs: dict[str, list[TokenLogprobs]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     draft_token_ids: dict[str, list[int]] = field(default_factory=dict)

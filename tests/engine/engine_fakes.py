@@ -79,15 +79,29 @@ class FakeModelRunner:
 
     def _sample(self, request_id, count, result):
         tokens, num_computed_tokens, data = self.rows[request_id]
+        if data.prompt_logprobs_start is not None:
+            start = max(num_computed_tokens, data.prompt_logprobs_start)
+            following = tokens[start + 1 : min(num_computed_tokens + count + 1, data.num_prompt_tokens)]
+            result.prompt_logprobs[request_id] = [
+                self._describe(token_id, data.sampling_params.prompt_logprobs) for token_id in following
+            ]
         if num_computed_tokens + count < len(tokens):
             result.sampled_token_ids[request_id] = []
             return
         token_id = self.rule(tokens, data.num_prompt_tokens, data.choice_index)
         result.sampled_token_ids[request_id] = [token_id]
-        if data.sampling_params.logprobs is not None:
-            top = (token_id, *range(1, data.sampling_params.logprobs))
-            numbers = tuple(-0.5 * (rank + 1) for rank in range(len(top)))
-            result.logprobs[request_id] = [TokenLogprobs(token_id, -0.5, 1, top, numbers)]
+        named = data.sampling_params.logprob_token_ids
+        if named is not None:
+            numbers = tuple(-0.25 * other for other in named)
+            result.logprobs[request_id] = [TokenLogprobs(token_id, -0.5, 1, named, numbers, tuple(named))]
+        elif data.sampling_params.logprobs is not None:
+            result.logprobs[request_id] = [self._describe(token_id, data.sampling_params.logprobs)]
+
+    @staticmethod
+    def _describe(token_id, count):
+        top = (token_id, *range(1, count))
+        numbers = tuple(-0.5 * (rank + 1) for rank in range(len(top)))
+        return TokenLogprobs(token_id, -0.5, 1, top, numbers)
 
 
 def make_loaded(runner=None, *, num_blocks=256, max_model_len=128, max_num_seqs=8, defaults=None, **engine_args):

@@ -172,3 +172,45 @@ def test_seeds():
     assert len(set(stream)) == 3
     unseeded, _ = make_processor()
     assert len({prepare(unseeded)[0].seed for _ in range(3)} | set(stream)) == 6
+
+
+def encoded(processor, words):
+    (request,) = prepare(processor, params=SamplingParams(bad_words=words))
+    return [list(token_ids) for token_ids in request.bad_words_token_ids]
+
+
+def test_bad_words_are_forbidden_with_and_without_a_space():
+    processor, tokenizer = make_processor()
+    plain, spaced = (tokenizer.encode(text, add_special_tokens=False) for text in ("dog", " dog"))
+    assert spaced[-len(plain) :] != plain
+    assert encoded(processor, ["dog"]) == encoded(processor, ["  dog"]) == [plain, spaced]
+    both = tokenizer.encode("lazy dog", add_special_tokens=False)
+    assert both in encoded(processor, ["fox", "lazy dog"])
+    assert encoded(processor, []) == []
+
+
+def test_a_space_that_is_a_token_of_its_own_adds_no_word(monkeypatch):
+    processor, tokenizer = make_processor()
+    forms = {"fox": [7, 8], " fox": [3, 7, 8]}
+    monkeypatch.setattr(tokenizer, "encode", lambda text, add_special_tokens=True: forms.get(text, [1]))
+    assert encoded(processor, ["fox"]) == [[7, 8]]
+    forms[" fox"] = [9]
+    assert encoded(processor, ["fox"]) == [[7, 8], [9]]
+    forms[" fox"] = []
+    assert encoded(processor, ["fox"]) == [[7, 8]]
+
+
+def test_bad_words_that_the_model_has_no_tokens_for(monkeypatch):
+    processor, tokenizer = make_processor()
+    forms = {"fox": [], " fox": [], "dog": [10**6]}
+    monkeypatch.setattr(tokenizer, "encode", lambda text, add_special_tokens=True: forms.get(text, [1]))
+    with pytest.raises(InvalidRequestError, match="'fox', which the model's tokenizer makes no token of"):
+        encoded(processor, ["fox"])
+    with pytest.raises(InvalidRequestError, match="'dog', whose token 1000000 the model does not have"):
+        encoded(processor, ["dog"])
+
+
+def test_the_first_of_n_answers_is_to_describe_the_prompt(processor):
+    requests = prepare(processor, params=SamplingParams(n=3, prompt_logprobs=1))
+    assert [request.prompt_logprobs for request in requests] == [[], None, None]
+    assert prepare(processor)[0].prompt_logprobs is None

@@ -191,3 +191,26 @@ def test_ctrl_c_in_a_reader_leaves_nothing_locked():
             assert not writer.is_alive(), "the reader went away with the lock"
     """
     run_python(code)
+
+
+PROMPT_LOGPROBS = [None, {2: Logprob(-1.0, 1, "x")}]
+
+
+def test_prompt_logprobs_are_on_every_cumulative_output_and_on_one_delta():
+    seen = {}
+    for kind in RequestOutputKind:
+        collector = make_collector(kind, n=2)
+        outputs = []
+        for item in (
+            delta("a", 1, prompt_logprobs=PROMPT_LOGPROBS),
+            delta("b", 2, index=1, finish_reason="length"),
+            delta("c", 3, finish_reason="length"),
+        ):
+            collector.add(item)
+            outputs.append(collector.take())
+        seen[kind] = [output.prompt_logprobs for output in outputs if output is not None]
+    assert seen == {
+        RequestOutputKind.CUMULATIVE: [PROMPT_LOGPROBS] * 3,
+        RequestOutputKind.DELTA: [PROMPT_LOGPROBS, None, None],
+        RequestOutputKind.FINAL_ONLY: [PROMPT_LOGPROBS],
+    }

@@ -145,3 +145,22 @@ def test_stop_strings_are_found_before_the_output_thread_gets_anything(tokens):
     assert rig.finisher.calls
     rig.processor.deliver(handed)
     assert text_of(rig.collector.take()) == "quick br"
+
+
+def test_the_prompt_s_logprobs_are_decoded_and_come_once(tokens):
+    rig = Rig(prompt_logprobs=1)
+    described = TokenLogprobs(tokens[1], -2.0, 4, (tokens[2],), (-0.5,))
+    output = rig.process(tokens[:1], prompt_logprobs=[described])
+    first, second = output.prompt_logprobs
+    assert first is None
+    assert list(second) == tokens[1:3]
+    assert [(item.logprob, item.rank) for item in second.values()] == [(-2.0, 4), (-0.5, 1)]
+    assert second[tokens[1]].decoded_token == make_tokenizer().token_text(tokens[1])
+    assert rig.process(tokens[1:2]).prompt_logprobs is None
+
+
+def test_named_tokens_have_their_own_ranks(tokens):
+    rig = Rig(logprob_token_ids=tokens[1:3])
+    logprobs = TokenLogprobs(tokens[0], -3.0, 7, tuple(tokens[1:3]), (-9.0, -1.0), (40, 2))
+    (position,) = rig.process([tokens[0]], new_logprobs=[logprobs]).outputs[0].logprobs
+    assert [(item.logprob, item.rank) for item in position.values()] == [(-3.0, 7), (-9.0, 40), (-1.0, 2)]

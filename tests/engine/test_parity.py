@@ -85,6 +85,50 @@ def test_preemption_changes_nothing(checkpoint: Checkpoint):
     check(checkpoint.reference, outputs)
 
 
+def describe_prompts(folder: Path, **engine_args: Any) -> tuple[list[RequestOutput], int]:
+    """Outputs with prompt logprobs, every other prompt for the second time, and how many requests lost their blocks."""
+    params = SamplingParams(n=2, seed=0, max_tokens=30, prompt_logprobs=3, ignore_eos=True)
+    with LLM(model=str(folder), dtype="float32", **{**CHUNKED, **engine_args}) as llm:
+        again = [{"prompt_token_ids": tokens} for tokens in prompts()]
+        llm.generate(again[::2], SamplingParams(max_tokens=1), use_tqdm=False)
+        outputs = llm.generate(again, params, use_tqdm=False)
+        return outputs, llm.engine.stats().num_preemptions
+
+
+def check_prompts(reference: Any, outputs: list[RequestOutput]) -> None:
+    """Holds what was said of each prompt against the reference's log-softmax."""
+    for tokens, output in zip(prompts(), outputs, strict=True):
+        assert output.prompt_logprobs is not None
+        first, *others = output.prompt_logprobs
+        assert first is None
+        with torch.inference_mode():
+            expected = reference(torch.tensor([tokens])).logits[0].log_softmax(-1)
+        assert [next(iter(position)) for position in others if position] == tokens[1:]
+        for row, position in zip(expected, others, strict=False):
+            assert position is not None
+            assert 3 <= len(position) <= 4
+            assert set(position) >= {int(token_id) for token_id in row.topk(3).indices}
+            for token_id, logprob in position.items():
+                assert logprob.logprob == pytest.approx(float(row[token_id]), abs=2e-3)
+
+
+def test_prompt_logprobs_are_the_reference_s(checkpoint: Checkpoint):
+    outputs, _ = describe_prompts(checkpoint.folder)
+    check_prompts(checkpoint.reference, outputs)
+    group_bytes = KV_BYTES_PER_TOKEN[checkpoint.reference.config.model_type]
+    outputs, num_preemptions = describe_prompts(
+        checkpoint.folder, max_model_len=132, kv_cache_memory_bytes=140 * group_bytes
+    )
+    assert num_preemptions > 0
+    check_prompts(checkpoint.reference, outputs)
+
+
+@pytest.mark.cuda
+def test_a_gpu_describes_prompts_the_same(checkpoint: Checkpoint):
+    outputs, _ = describe_prompts(checkpoint.folder, device="cuda")
+    check_prompts(checkpoint.reference, outputs)
+
+
 @pytest.mark.cuda
 def test_a_gpu_gives_the_same_answers(checkpoint: Checkpoint):
     outputs, _ = generate(checkpoint.folder, device="cuda")

@@ -14,6 +14,7 @@ def test_defaults_are_those_of_vllm() -> None:
     params = SamplingParams()
     assert (params.n, params.temperature, params.top_p, params.top_k, params.min_p) == (1, 1.0, 1.0, 0, 0.0)
     assert (params.max_tokens, params.min_tokens, params.logprobs, params.seed) == (16, 0, None, None)
+    assert (params.prompt_logprobs, params.logprob_token_ids, params.bad_words) == (None, None, ())
     assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (0.0, 0.0, 1.0)
 
 
@@ -42,6 +43,18 @@ def test_defaults_are_those_of_vllm() -> None:
         ("n", 0, "n must be between 1 and"),
         ("n", 1000, "n must be between 1 and"),
         ("logprobs", 21, "logprobs must be between 0 and 20"),
+        ("prompt_logprobs", 21, "prompt_logprobs must be between 0 and 20"),
+        ("prompt_logprobs", -1, "prompt_logprobs must be between 0 and 20"),
+        ("prompt_logprobs", True, "prompt_logprobs must be a number"),
+        ("logprob_token_ids", [-1], "logprob_token_ids must be a list of token ids"),
+        ("logprob_token_ids", 5, "logprob_token_ids must be a list of token ids"),
+        ("logprob_token_ids", range(129), "logprob_token_ids takes at most 128 token ids, got 129"),
+        ("bad_words", "fox", "bad_words must be a list of strings, got 'fox'"),
+        ("bad_words", 3, "bad_words must be a list of strings"),
+        ("bad_words", ["fox", 3], "bad_words must be a list of strings"),
+        ("bad_words", ["fox", " "], "bad_words must not hold an empty string"),
+        ("bad_words", [str(number) for number in range(1025)], "bad_words takes at most 1024 words"),
+        ("bad_words", ["x" * 1025], "bad_words takes at most 1024 words of at most 1024 characters"),
         ("seed", 10**400, "seed must fit in 64 bits"),
         ("seed", 2**63, "seed must fit in 64 bits"),
         ("stop", 3, "stop must be a string or a list of strings"),
@@ -80,6 +93,8 @@ def test_a_limit_beyond_every_float_is_a_limit(name: str) -> None:
 def test_values_at_odds_with_each_other_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="n must be 1 when using greedy sampling"):
         SamplingParams(n=2, temperature=0)
+    with pytest.raises(InvalidRequestError, match="logprobs=3 with 2 logprob_token_ids: leave logprobs out"):
+        SamplingParams(logprobs=3, logprob_token_ids=[1, 2])
     with pytest.raises(InvalidRequestError, match="min_tokens must not exceed max_tokens=4"):
         SamplingParams(min_tokens=5, max_tokens=4)
 
@@ -91,9 +106,20 @@ def test_fields_come_to_one_form() -> None:
     assert params.logit_bias == {7: 1.0}
     assert params.stop_token_ids == (3,)
     assert SamplingParams(stop=None).stop_strings == ()  # type: ignore[arg-type]
+    assert SamplingParams(bad_words=["a", "b", "a"]).bad_words == ("a", "b")
+    assert SamplingParams(bad_words=None).bad_words == ()  # type: ignore[arg-type]
+    assert SamplingParams(logprob_token_ids=[3, 1, 3]).logprob_token_ids == (3, 1)
+    assert SamplingParams(logprob_token_ids=[]).logprob_token_ids is None
 
 
-@pytest.mark.parametrize("name", ["logit_bias", "stop_token_ids", "allowed_token_ids"])
+def test_who_gets_logprobs() -> None:
+    assert not SamplingParams(prompt_logprobs=1).reports_logprobs
+    assert SamplingParams(logprobs=0).reports_logprobs
+    assert SamplingParams(logprob_token_ids=[1]).reports_logprobs
+    assert SamplingParams(logprobs=2, logprob_token_ids=[1, 2]).reports_logprobs
+
+
+@pytest.mark.parametrize("name", ["logit_bias", "stop_token_ids", "allowed_token_ids", "logprob_token_ids"])
 def test_token_ids_outside_the_vocabulary_are_refused(name: str) -> None:
     params = SamplingParams(**{name: {100: 1.0} if name == "logit_bias" else [100]})  # type: ignore[arg-type]
     params.validate_for(vocab_size=101, max_model_len=64)

@@ -94,10 +94,10 @@ class KVCacheManager:
     def find_cached(self, request: Request) -> list[int]:
         """Returns the published blocks that a request without blocks could start with.
 
-        They never cover its last token, which must be computed to get logits.
+        They never cover its last token, nor a token of the prompt whose logits are asked for: those are computed.
         """
         table = self._tables[request.request_id]
-        limit = (request.num_tokens - 1) // self.block_size
+        limit = request.max_cached_tokens // self.block_size
         self._extend_hashes(request, table, limit)
         found: list[int] = []
         for block_hash in table.block_hashes[:limit]:

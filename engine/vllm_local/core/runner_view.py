@@ -46,6 +46,8 @@ class RunnerView:
                 seed=request.seed,
                 choice_index=request.choice_index,
                 eos_token_ids=request.eos_token_ids,
+                bad_words_token_ids=request.bad_words_token_ids,
+                prompt_logprobs_start=None if request.prompt_logprobs is None else len(request.prompt_logprobs),
             )
         )
         self._num_sent_tokens[request.request_id] = request.num_tokens

@@ -157,6 +157,8 @@ class Scheduler:
             if request is None or request.status is not RequestStatus.RUNNING:
                 continue
             request.num_computed_tokens += num_scheduled
+            if request.prompt_logprobs is not None:
+                request.prompt_logprobs += result.prompt_logprobs.get(request_id, ())
             if request_id in result.errors:
                 self._finish(request, FinishReason.ERROR, None)
                 outputs.append(_make_output(request, [], error=result.errors[request_id]))
@@ -293,7 +295,7 @@ class Scheduler:
         if request.num_cached_tokens < 0:
             request.num_cached_tokens = request.num_computed_tokens
             request.first_scheduled_time = time.monotonic()
-            if request.prefix_keys is not None:
+            if request.prefix_keys is not None and request.prompt_logprobs is None:
                 self.prefix_cache_queries += request.num_tokens
                 self.prefix_cache_hits += request.num_computed_tokens
         return True
@@ -307,6 +309,7 @@ class Scheduler:
         if finish is not None:
             self._finish(request, finish.reason, finish.stop_reason)
         output = _make_output(request, new_token_ids)
+        output.prompt_logprobs = request.take_prompt_logprobs()
         logprobs = result.logprobs.get(request.request_id)
         if logprobs is not None:
             output.new_logprobs = logprobs[: len(new_token_ids)]

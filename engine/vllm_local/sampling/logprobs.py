@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,25 +15,29 @@ from vllm_local.sampling.candidates import top_candidates
 
 
 def compute_logprobs(
-    logits: torch.Tensor, token_ids: npt.NDArray[np.int64], num_top: npt.NDArray[np.int64]
+    logits: torch.Tensor,
+    token_ids: npt.NDArray[np.int64],
+    num_top: npt.NDArray[np.int64],
+    named: Mapping[int, Sequence[int]] | None = None,
 ) -> list[TokenLogprobs]:
-    """Describes each row's sampled token under the given distribution.
+    """Describes each row's token, and others beside it, under the given distribution.
 
     A token's rank is one more than the number of tokens with a larger logit, so that equals share a rank.
 
     Args:
         logits: Logits [P, W], W a multiple of `BLOCK_SIZE`; overwritten.
-        token_ids: The sampled tokens [P].
+        token_ids: The rows' tokens [P].
         num_top: How many of the most probable tokens each row lists [P].
+        named: Tokens that a row lists instead, by row.
     """
     logits.sub_(block_maxima(logits).amax(1, keepdim=True))
     log_mass = np.log(total_weight(logits))
     sampled = logits.gather(1, torch.from_numpy(token_ids).to(logits.device)[:, None])
-    ranks = ((logits > sampled).sum(1) + 1).tolist()
+    ranks = _ranks(logits, sampled).tolist()
     logprobs = sampled[:, 0].cpu().numpy().astype(np.float64) - log_mass
     best_values, best_ids = _best(logits, int(num_top.max()))
     best_logprobs = best_values - log_mass[:, None]
-    return [
+    described = [
         TokenLogprobs(
             token_id=int(token_ids[row]),
             logprob=float(logprobs[row]),
@@ -40,6 +47,23 @@ def compute_logprobs(
         )
         for row, rank in enumerate(ranks)
     ]
+    for row, ids in (named or {}).items():
+        described[row] = _list_named(described[row], logits[row], ids, float(log_mass[row]))
+    return described
+
+
+def _ranks(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return (logits > values).sum(1) + 1
+
+
+def _list_named(item: TokenLogprobs, logits: torch.Tensor, ids: Sequence[int], log_mass: float) -> TokenLogprobs:
+    values = logits[torch.tensor(ids, device=logits.device)]
+    return dataclasses.replace(
+        item,
+        top_token_ids=tuple(ids),
+        top_logprobs=tuple((values.double() - log_mass).tolist()),
+        top_ranks=tuple(_ranks(logits, values[:, None]).tolist()),
+    )
 
 
 def _best(logits: torch.Tensor, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

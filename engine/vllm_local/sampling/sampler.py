@@ -40,16 +40,17 @@ class Sampler:
 
     1. Keep the raw logits of rows that want log-probabilities.
     2. Forbid all tokens but `allowed_token_ids`.
-    3. Forbid the end tokens of answers shorter than `min_tokens`.
-    4. Add `logit_bias`.
-    5. Apply repetition, frequency and presence penalties.
-    6. Forbid what the grammar's bitmask forbids.
-    7. Find each row's largest logit. A row without a finite one has no token: it gets an error, the others go on.
-    8. Greedy rows: take that token, the lowest id among equals.
-    9. Other rows: divide by the temperature; apply min_p, then top_k, then top_p; draw with the position's own number.
-    10. Log-probabilities, ranks and alternatives from the raw logits of step 1 (before any of the above).
+    3. Forbid the tokens that would complete one of `bad_words`.
+    4. Forbid the end tokens of answers shorter than `min_tokens`.
+    5. Add `logit_bias`.
+    6. Apply repetition, frequency and presence penalties.
+    7. Forbid what the grammar's bitmask forbids.
+    8. Find each row's largest logit. A row without a finite one has no token: it gets an error, the others go on.
+    9. Greedy rows: take that token, the lowest id among equals.
+    10. Other rows: divide by the temperature; apply min_p, then top_k, then top_p; draw with the position's own number.
+    11. Log-probabilities, ranks and alternatives from the raw logits of step 1 (before any of the above).
 
-    The order is vLLM's (`v1/sample/sampler.py`), whose bitmask comes first; since 2, 3 and 6 forbid for good, the
+    The order is vLLM's (`v1/sample/sampler.py`), whose bitmask comes first; since 2, 3, 4 and 7 forbid for good, the
     outcome is the same, and the log-probabilities here are the model's own.
     """
 
@@ -85,6 +86,25 @@ class Sampler:
             sampled.logprobs = _describe(raw, token_ids, metadata, errors)
         return sampled
 
+    def describe(
+        self, logits: torch.Tensor, token_ids: npt.NDArray[np.int64], num_top: npt.NDArray[np.int64]
+    ) -> SampledRows:
+        """Describes tokens that are there already, those of a prompt.
+
+        Args:
+            logits: float32 [R, V]; overwritten.
+            token_ids: The tokens [R].
+            num_top: How many of the most probable tokens each row lists [R].
+        """
+        logits = pad_to_blocks(logits)
+        largest = block_maxima(logits).amax(1).cpu().numpy()
+        errors = {
+            int(row): _no_numbers(float(largest[row]), "the prompt") for row in np.flatnonzero(~np.isfinite(largest))
+        }
+        sound = np.flatnonzero(np.isfinite(largest))
+        described = compute_logprobs(_select(logits, sound), token_ids[sound], num_top[sound]) if len(sound) else []
+        return SampledRows(token_ids.tolist(), dict(zip(sound.tolist(), described, strict=True)), errors)
+
 
 def _index(rows: npt.NDArray[np.int64], like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rows).to(like.device)
@@ -97,6 +117,8 @@ def _select(values: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
 def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray[np.int32] | None) -> None:
     for row, token_ids in metadata.allowed:
         allow_only(logits, row, token_ids)
+    for row, bad_words in metadata.bad_words:
+        forbid(logits, row, torch.tensor(bad_words.forbidden_token_ids(), dtype=torch.int64, device=logits.device))
     for row, min_tokens, end_token_ids in metadata.held_back:
         if metadata.output_positions[row] < min_tokens:
             forbid(logits, row, end_token_ids)
@@ -117,12 +139,16 @@ def _find_errors(largest: torch.Tensor, metadata: SamplingMetadata) -> dict[int,
 def _explain(largest: float, position: int) -> str:
     if largest == -np.inf:
         return (
-            f"No token may stand at position {position} of the answer: allowed_token_ids, min_tokens and the "
-            "constraint on the output forbid all of them together. Loosen one of them."
+            f"No token may stand at position {position} of the answer: allowed_token_ids, bad_words, min_tokens and "
+            "the constraint on the output forbid all of them together. Loosen one of them."
         )
+    return _no_numbers(largest, f"position {position} of the answer")
+
+
+def _no_numbers(largest: float, place: str) -> str:
     return (
-        f"The model computed logits that are no numbers ({largest}) for position {position} of the answer. Its weights "
-        "are damaged, or too large for this dtype: try dtype='bfloat16' or 'float32'."
+        f"The model computed logits that are no numbers ({largest}) for {place}. Its weights are damaged, or too large "
+        "for this dtype: try dtype='bfloat16' or 'float32'."
     )
 
 
@@ -153,5 +179,10 @@ def _describe(
     sound = np.array([index for index, row in enumerate(rows.tolist()) if row not in errors], dtype=np.int64)
     if not len(sound):
         return {}
-    described = compute_logprobs(_select(raw, sound), token_ids[rows[sound]], metadata.num_top_logprobs[sound])
+    named = {
+        place: metadata.named_logprobs[index]
+        for place, index in enumerate(sound.tolist())
+        if index in metadata.named_logprobs
+    }
+    described = compute_logprobs(_select(raw, sound), token_ids[rows[sound]], metadata.num_top_logprobs[sound], named)
     return dict(zip(rows[sound].tolist(), described, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vllm_local.sampling.bad_words import BadWords
 from vllm_local.sampling.candidates import TokenFilters
 from vllm_local.sampling.draw_stream import DrawStream
 from vllm_local.sampling.masks import TokenBias
@@ -32,9 +33,10 @@ class SamplingState:
         draws: Its random numbers.
         end_token_ids: Tokens that end its answer, which `min_tokens` holds back.
         counts: Its tokens, where a penalty needs them, else None.
+        bad_words: What it must not write, or None.
     """
 
-    __slots__ = ("counts", "draws", "end_token_ids", "params")
+    __slots__ = ("bad_words", "counts", "draws", "end_token_ids", "params")
 
     def __init__(self, data: NewRequestData) -> None:
         """Takes over a request at whatever point of its answer."""
@@ -42,8 +44,11 @@ class SamplingState:
         self.draws = DrawStream(data.seed, data.choice_index)
         self.end_token_ids = sorted(data.eos_token_ids | set(self.params.stop_token_ids))
         self.counts: TokenCounts | None = None
+        self.bad_words: BadWords | None = None
+        answer = data.token_ids[data.num_prompt_tokens :]
+        if data.bad_words_token_ids:
+            self.bad_words = BadWords(data.bad_words_token_ids, answer)
         if needs_counts(self.params):
-            answer = data.token_ids[data.num_prompt_tokens :]
             prompt = data.token_ids[: data.num_prompt_tokens] if self.params.repetition_penalty != 1.0 else ()
             self.counts = TokenCounts(prompt, answer)
 
@@ -51,6 +56,8 @@ class SamplingState:
         """Takes note of further tokens of the answer."""
         if self.counts is not None:
             self.counts.append(token_ids)
+        if self.bad_words is not None:
+            self.bad_words.append(token_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +114,12 @@ class SamplingMetadata:
         random: Rows that draw.
         bias: Logit biases of all rows.
         allowed: (row, tokens) of rows that allow no others.
+        bad_words: (row, words) of rows that must not write them; live, as the words follow their answers.
         held_back: (row, min_tokens, end tokens) of rows that must reach a length first.
         penalised: Rows with penalties.
         logprob_rows: Rows that ask for log-probabilities [P].
         num_top_logprobs: How many alternatives each of them lists [P].
+        named_logprobs: Tokens that one of them lists instead, by its index among the P.
     """
 
     states: tuple[SamplingState, ...]
@@ -119,17 +128,20 @@ class SamplingMetadata:
     random: RandomRows
     bias: TokenBias | None
     allowed: tuple[tuple[int, torch.Tensor], ...]
+    bad_words: tuple[tuple[int, BadWords], ...]
     held_back: tuple[tuple[int, int, torch.Tensor], ...]
     penalised: PenaltyRows
     logprob_rows: npt.NDArray[np.int64]
     num_top_logprobs: npt.NDArray[np.int64]
+    named_logprobs: Mapping[int, Sequence[int]]
 
     @classmethod
     def build(cls, states: Sequence[SamplingState], vocab_size: int, device: torch.device) -> SamplingMetadata:
         """Collects the rows' parameters into arrays on the device that holds the logits."""
         params = [state.params for state in states]
         random = [row for row, item in enumerate(params) if item.temperature >= GREEDY_TEMPERATURE]
-        asking = [(row, item.logprobs) for row, item in enumerate(params) if item.logprobs is not None]
+        asking = [(row, item) for row, item in enumerate(params) if item.reports_logprobs]
+        num_top = [0 if item.logprob_token_ids else item.logprobs or 0 for _, item in asking]
         return cls(
             states=tuple(states),
             output_positions=np.zeros(len(states), dtype=np.int64),
@@ -137,12 +149,16 @@ class SamplingMetadata:
             random=RandomRows.build(random, [params[row] for row in random], vocab_size, device),
             bias=TokenBias.build(params, device),
             allowed=tuple(_allowed(params, device)),
+            bad_words=tuple((row, state.bad_words) for row, state in enumerate(states) if state.bad_words is not None),
             held_back=tuple(_held_back(states, device)),
             penalised=PenaltyRows.build(
                 [(row, state.params, state.counts) for row, state in enumerate(states) if state.counts is not None]
             ),
             logprob_rows=np.array([row for row, _ in asking], dtype=np.int64),
-            num_top_logprobs=np.array([count for _, count in asking], dtype=np.int64),
+            num_top_logprobs=np.array(num_top, dtype=np.int64),
+            named_logprobs={
+                index: item.logprob_token_ids for index, (_, item) in enumerate(asking) if item.logprob_token_ids
+            },
         )
 
     def uniforms(self) -> npt.NDArray[np.float64]:

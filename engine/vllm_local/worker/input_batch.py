@@ -11,6 +11,7 @@ import torch
 
 from vllm_local.kernels.interface import AttentionMetadata
 from vllm_local.sampling.sampling_metadata import SamplingMetadata, SamplingState
+from vllm_local.worker.prompt_rows import PromptRows
 from vllm_local.worker.step_buffer import StepBuffer
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class StepInputs:
         sampled_request_ids: Requests whose last known token is in the step, so that a new one follows [S].
         logits_indices: Index of that token among the T [S] int64, on the device.
         sampling: How those requests are sampled.
+        prompt_rows: Positions whose following token is described, if there are any.
     """
 
     request_ids: list[str]
@@ -39,6 +41,7 @@ class StepInputs:
     sampled_request_ids: list[str]
     logits_indices: torch.Tensor
     sampling: SamplingMetadata
+    prompt_rows: PromptRows | None = None
 
 
 class InputBatch:
@@ -68,6 +71,8 @@ class InputBatch:
         self._block_table = np.zeros((num_rows, max_blocks), dtype=np.int32)
         self._num_blocks = [0] * num_rows
         self._num_tokens, self._num_computed, self._num_prompt = np.zeros((3, num_rows), dtype=np.int64)
+        # First position whose following token is to be described, by the requests whose prompts are not done yet.
+        self._prompt_logprobs_starts: dict[str, int] = {}
         self._sampling: SamplingMetadata | None = None
         self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
         self._token_buffer = StepBuffer((num_tokens,), torch.int64, device)
@@ -118,6 +123,7 @@ class InputBatch:
             sampled_request_ids=[request_ids[index] for index in sampled.tolist()],
             logits_indices=self._logits_index_buffer.publish(len(sampled)),
             sampling=self._prepare_sampling(rows[sampled]),
+            prompt_rows=self._prepare_prompt_rows(request_ids, query_lens, query_ends, seq_lens),
         )
 
     def _add(self, new: NewRequestData) -> None:
@@ -131,6 +137,8 @@ class InputBatch:
         self._num_computed[row] = new.num_computed_tokens
         self._num_blocks[row] = 0
         self._append_blocks(row, new.block_ids)
+        if new.prompt_logprobs_start is not None:
+            self._prompt_logprobs_starts[new.request_id] = new.prompt_logprobs_start
         self._sampling = None
 
     def _extend(self, cached: CachedRequestData) -> None:
@@ -157,6 +165,7 @@ class InputBatch:
         row = self._rows.pop(request_id, None)
         if row is not None:
             self._states[row] = None
+            self._prompt_logprobs_starts.pop(request_id, None)
             self._free_rows.append(row)
             self._sampling = None
 
@@ -184,6 +193,37 @@ class InputBatch:
             block_tables=self._block_table_buffer.publish(num_requests, longest),
             query_lens=query_lens.tolist(),
             host_seq_lens=seq_lens.tolist(),
+        )
+
+    def _prepare_prompt_rows(
+        self, request_ids: list[str], query_lens: IntArray, query_ends: IntArray, seq_lens: IntArray
+    ) -> PromptRows | None:
+        if not self._prompt_logprobs_starts:
+            return None
+        parts = []
+        for index, request_id in enumerate(request_ids):
+            if request_id in self._prompt_logprobs_starts:
+                end = int(seq_lens[index])
+                # What a position's index in the batch is more than the position.
+                offset = int(query_ends[index]) - end
+                parts.append(self._prompt_rows_of(request_id, end - int(query_lens[index]), end, offset))
+        return PromptRows.join(parts) if parts else None
+
+    def _prompt_rows_of(self, request_id: str, start: int, end: int, offset: int) -> PromptRows:
+        """Returns those among the positions [start, end) of a request; forgets it once its prompt is done."""
+        row = self._rows[request_id]
+        state = self._states[row]
+        assert state is not None, f"request {request_id} has a row without a state"
+        last = int(self._num_prompt[row]) - 1
+        first, stop = max(start, self._prompt_logprobs_starts[request_id]), min(end, last)
+        if stop == last:
+            del self._prompt_logprobs_starts[request_id]
+        positions = np.arange(first, stop)
+        return PromptRows(
+            request_ids=[request_id] * len(positions),
+            indices=positions + offset,
+            token_ids=self._token_ids[row, positions + 1].astype(np.int64),
+            num_top_logprobs=np.full(len(positions), state.params.prompt_logprobs, dtype=np.int64),
         )
 
     def _prepare_sampling(self, rows: IntArray) -> SamplingMetadata:

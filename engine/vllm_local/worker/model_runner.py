@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_local.kernels.interface import AttentionMetadata, KVCache
     from vllm_local.sampling.sampler import SampledRows, Sampler
     from vllm_local.step_io import SchedulerOutput
+    from vllm_local.worker.prompt_rows import PromptRows
 
 
 class CacheKernels(Protocol):
@@ -72,7 +73,7 @@ class ModelRunner:
             scheduled: The scheduler's decision. Requests that it drops are dropped even if nothing is to be computed.
 
         Returns:
-            The sampled tokens. Only requests whose last known token was computed get one.
+            The sampled tokens, of requests whose last known token was computed, and log-probabilities of prompts.
         """
         self._batch.update(scheduled)
         if not scheduled.num_scheduled_tokens:
@@ -82,7 +83,19 @@ class ModelRunner:
         output = ModelRunnerOutput(sampled_token_ids={request_id: [] for request_id in inputs.request_ids})
         if inputs.sampled_request_ids:
             _hand_over(self._sample(hidden, inputs, scheduled), inputs.sampled_request_ids, output)
+        if inputs.prompt_rows is not None:
+            self._describe_prompts(hidden, inputs.prompt_rows, output)
         return output
+
+    def _describe_prompts(self, hidden: torch.Tensor, rows: PromptRows, output: ModelRunnerOutput) -> None:
+        """Describes the tokens that follow the rows, a few rows at a time."""
+        for part in rows.slices():
+            logits = self._model.compute_logits(hidden[torch.from_numpy(part.indices).to(hidden.device)])
+            described = self._sampler.describe(logits, part.token_ids, part.num_top_logprobs)
+            for row, logprobs in described.logprobs.items():
+                output.prompt_logprobs.setdefault(part.request_ids[row], []).append(logprobs)
+            for row, message in described.errors.items():
+                output.errors.setdefault(part.request_ids[row], message)
 
     def _sample(self, hidden: torch.Tensor, inputs: StepInputs, scheduled: SchedulerOutput) -> SampledRows:
         # In a step of single tokens every row is sampled, and nothing needs to be gathered.

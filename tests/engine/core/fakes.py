@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 
 from vllm_local.config import KVCacheConfig, KVCacheGroup
 from vllm_local.core.scheduler import Scheduler
-from vllm_local.outputs import EngineCoreOutput
+from vllm_local.outputs import EngineCoreOutput, TokenLogprobs
 from vllm_local.request import Request
 from vllm_local.sampling_params import SamplingParams
 from vllm_local.step_io import ModelRunnerOutput, NewRequestData, SchedulerOutput
@@ -70,12 +71,28 @@ def expected_answer(prompt, seed, num_tokens, owner=0):
     return answer
 
 
+def describe(content: int, token_id: int) -> TokenLogprobs:
+    """What the fake model thinks of a token after a text."""
+    return TokenLogprobs(token_id, -float(next_token(content, token_id)), 1)
+
+
+def expected_prompt_logprobs(prompt, owner=0):
+    """What the fake model thinks of a prompt that is computed alone."""
+    content, described = owner, []
+    for token_id, following in pairwise(prompt):
+        content = extend_content(content, token_id)
+        described.append(describe(content, following))
+    return described
+
+
 @dataclass
 class Row:
     token_ids: list[int]
     block_ids: list[int]
     num_computed_tokens: int
     seed: int
+    prompt_end: int
+    prompt_logprobs_start: int | None
     contents: list[int]  # Of each token; one more in front, for the owner.
 
 
@@ -104,10 +121,15 @@ class FakeRunner:
         assert sorted(described) == sorted(scheduled.num_scheduled_tokens), "every scheduled request, and once"
         self._write(scheduled)
         return ModelRunnerOutput(
+            prompt_logprobs={
+                request_id: self._describe(self.rows[request_id], count)
+                for request_id, count in scheduled.num_scheduled_tokens.items()
+                if self.rows[request_id].prompt_logprobs_start is not None
+            },
             sampled_token_ids={
                 request_id: self._read_and_sample(request_id, count)
                 for request_id, count in scheduled.num_scheduled_tokens.items()
-            }
+            },
         )
 
     def fail(self, scheduled: SchedulerOutput) -> None:
@@ -133,7 +155,15 @@ class FakeRunner:
         assert data.request_id not in self.rows, f"{data.request_id} is new, but was never dropped"
         (block_ids,) = data.block_ids
         contents = [self.owners.get(data.request_id, 0)]
-        row = Row([], list(block_ids), data.num_computed_tokens, data.seed, contents)
+        row = Row(
+            token_ids=[],
+            block_ids=list(block_ids),
+            num_computed_tokens=data.num_computed_tokens,
+            seed=data.seed,
+            prompt_end=data.num_prompt_tokens,
+            prompt_logprobs_start=data.prompt_logprobs_start,
+            contents=contents,
+        )
         self._append(row, data.token_ids)
         self.rows[data.request_id] = row
 
@@ -165,6 +195,12 @@ class FakeRunner:
                 written.add(slot)
                 self.slots[slot] = row.contents[position + 1]
         self.num_computed_total += len(written)
+
+    @staticmethod
+    def _describe(row, count):
+        end = row.num_computed_tokens + count
+        positions = range(max(row.num_computed_tokens, row.prompt_logprobs_start), min(end, row.prompt_end - 1))
+        return [describe(row.contents[position + 1], row.token_ids[position + 1]) for position in positions]
 
     def _read_and_sample(self, request_id, count):
         row = self.rows[request_id]

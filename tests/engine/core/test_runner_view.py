@@ -6,6 +6,7 @@ import pytest
 
 from tests.engine.core.fakes import make_request
 from vllm_local.core.runner_view import RunnerView
+from vllm_local.outputs import TokenLogprobs
 from vllm_local.step_io import SchedulerOutput
 
 
@@ -65,3 +66,14 @@ def test_drops_of_a_failed_step_go_out_again_once(view):
     again = SchedulerOutput()
     view.hand_over_drops(again)
     assert (again.finished_request_ids, again.preempted_request_ids) == (["old"], ["a"])
+
+
+def test_a_request_that_asks_for_them_says_where_its_prompt_logprobs_go_on(view):
+    request = make_request("a", [1, 2, 3], prompt_logprobs=1)
+    request.bad_words_token_ids = ((4, 5),)
+    request.prompt_logprobs.append(TokenLogprobs(2, -1.0, 1))
+    step = SchedulerOutput()
+    view.add_new(step, request, ([],))
+    view.add_new(step, make_request("b", 1), ([],))
+    assert [data.prompt_logprobs_start for data in step.scheduled_new_requests] == [1, None]
+    assert [data.bad_words_token_ids for data in step.scheduled_new_requests] == [((4, 5),), ()]

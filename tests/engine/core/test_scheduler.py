@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.engine.core.fakes import (
     FakeRunner,
     expected_answer,
+    expected_prompt_logprobs,
     make_request,
     make_scheduler,
     run_all,
@@ -157,6 +160,51 @@ class TestPrefixCache:
         scheduler.add_request(make_request("b", range(12)))
         run_all(scheduler, runner)
         assert scheduler.prefix_cache_hits == 0
+
+
+class TestPromptLogprobs:
+    def test_they_come_once_with_the_first_token_whatever_the_chunks(self):
+        scheduler, runner = make_scheduler(budget=10), FakeRunner()
+        scheduler.add_request(make_request("a", range(25), max_tokens=3, prompt_logprobs=0))
+        outputs = run_all(scheduler, runner)
+        assert [output.prompt_logprobs for output in outputs] == [expected_prompt_logprobs(range(25)), None, None]
+
+    def test_a_prompt_of_one_token_has_none(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("a", [7], max_tokens=1, prompt_logprobs=0))
+        assert [output.prompt_logprobs for output in run_all(scheduler, runner)] == [[]]
+
+    def test_nothing_is_taken_from_the_cache_but_all_of_it_is_left_there(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        for name, count in (("first", None), ("asks", 2), ("last", None)):
+            scheduler.add_request(make_request(name, range(13), max_tokens=1, prompt_logprobs=count))
+            (output,) = run_all(scheduler, runner)
+            assert output.num_cached_tokens == (12 if name == "last" else 0)
+            assert output.prompt_logprobs == (expected_prompt_logprobs(range(13)) if count else None)
+        assert scheduler.prefix_cache_queries == 26, "the one that asks looks nothing up"
+
+    def test_what_is_described_before_a_preemption_is_not_described_again(self):
+        scheduler, runner = make_scheduler(num_blocks=8, budget=6, policy="priority"), FakeRunner(num_blocks=8)
+        request = make_request("a", range(20), max_tokens=2, priority=1, prompt_logprobs=0)
+        scheduler.add_request(request)
+        for _ in range(2):
+            run_step(scheduler, runner)
+        assert len(request.prompt_logprobs) == 12
+        scheduler.abandon_step(scheduler.schedule())
+        scheduled, _ = run_step(scheduler, runner)
+        (resumed,) = scheduled.scheduled_new_requests
+        assert resumed.prompt_logprobs_start == resumed.num_computed_tokens == 12, "the blocks are found again"
+        outputs = run_all(scheduler, runner)
+        assert outputs[0].prompt_logprobs == expected_prompt_logprobs(range(20))
+
+    def test_the_first_of_many_answers_has_them(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        for index in range(3):
+            request = make_request(f"a{index}", range(9), max_tokens=1, seed=index, prompt_logprobs=1)
+            scheduler.add_request(dataclasses.replace(request, choice_index=index))
+        outputs = run_all(scheduler, runner)
+        assert [output.prompt_logprobs is None for output in outputs] == [False, True, True]
+        assert [output.num_cached_tokens for output in outputs] == [0, 8, 8]
 
 
 class TestPreemption:

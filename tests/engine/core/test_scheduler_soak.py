@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.engine.core.fakes import FakeRunner, expected_answer, make_request, make_scheduler, run_all, run_step
+from tests.engine.core.fakes import (
+    FakeRunner,
+    expected_answer,
+    expected_prompt_logprobs,
+    make_request,
+    make_scheduler,
+    run_all,
+    run_step,
+)
 from vllm_local.request import FinishReason
 
 BLOCK_SIZE = 4
@@ -38,6 +46,7 @@ class Ledger:
         self.requests = {}
         self.answers = {}
         self.finish_reasons = {}
+        self.prompt_logprobs = {}
 
     def add(self, prompt, max_tokens, *, prefix_keys=(), **options):
         request_id = f"r{len(self.requests)}"
@@ -54,6 +63,9 @@ class Ledger:
         for output in outputs:
             assert output.request_id not in self.finish_reasons, "an output after the last"
             self.answers[output.request_id] += output.new_token_ids
+            if output.prompt_logprobs is not None:
+                assert output.request_id not in self.prompt_logprobs, "a prompt is described twice"
+                self.prompt_logprobs[output.request_id] = output.prompt_logprobs
             if output.finish_reason is not None:
                 self.finish_reasons[output.request_id] = output.finish_reason
 
@@ -85,6 +97,11 @@ class Ledger:
     def _check_answer(self, request, answer):
         assert request.output_token_ids == answer
         owner = self.owners[request.request_id]
+        if request.sampling_params.prompt_logprobs is not None and answer:
+            expected = expected_prompt_logprobs(request.prompt_token_ids, owner)
+            assert self.prompt_logprobs[request.request_id] == expected
+        else:
+            assert request.request_id not in self.prompt_logprobs
         assert answer == expected_answer(request.prompt_token_ids, request.seed, len(answer), owner)
         room = min(request.max_tokens, MAX_MODEL_LEN - request.num_prompt_tokens)
         ends = [index for index, token_id in enumerate(answer) if token_id in request.eos_token_ids]
@@ -109,6 +126,7 @@ def add_random(ledger, rng):
         "priority": rng.randrange(3),
         "arrival": rng.random(),
         "prefix_keys": rng.choice([(), (), (), ("salt",), None]),
+        "prompt_logprobs": rng.choice([None, None, None, 1]),
     }
     for seed in range(rng.choice([1, 1, 1, 4])):
         ledger.add(prompt, **shared, seed=seed)
@@ -158,7 +176,11 @@ PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=MAX_MODEL_LEN - 1)
 
 
 @given(
-    prompts=st.lists(st.tuples(PROMPTS, st.integers(1, 60), st.integers(0, 2)), min_size=1, max_size=8),
+    prompts=st.lists(
+        st.tuples(PROMPTS, st.integers(1, 60), st.integers(0, 2), st.sampled_from([None, None, 1])),
+        min_size=1,
+        max_size=8,
+    ),
     num_blocks=st.integers(15, 24),
     budget=st.integers(1, 30),
     max_num_seqs=st.integers(1, 8),
@@ -167,8 +189,8 @@ PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=MAX_MODEL_LEN - 1)
 @settings(max_examples=150)
 def test_any_batch_is_answered_as_if_each_ran_alone(prompts, num_blocks, budget, max_num_seqs, policy):
     ledger = Ledger(num_blocks=num_blocks, policy=policy, budget=budget, max_num_seqs=max_num_seqs)
-    for prompt, max_tokens, priority in prompts:
-        ledger.add(prompt, max_tokens, priority=priority)
+    for prompt, max_tokens, priority, prompt_logprobs in prompts:
+        ledger.add(prompt, max_tokens, priority=priority, prompt_logprobs=prompt_logprobs)
     ledger.run_out()
     ledger.check_answers()
     assert set(ledger.finish_reasons.values()) == {FinishReason.LENGTH}
@@ -187,10 +209,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority=st.integers(0, 2),
         num_siblings=st.integers(1, 3),
         prefix_keys=st.sampled_from([(), ("salt",), None]),
+        prompt_logprobs=st.sampled_from([None, None, 1]),
     )
-    def add(self, prompt, max_tokens, priority, num_siblings, prefix_keys):
+    def add(self, prompt, max_tokens, num_siblings, **options):
         for seed in range(num_siblings):
-            self.ledger.add(prompt, max_tokens, priority=priority, prefix_keys=prefix_keys, seed=seed)
+            self.ledger.add(prompt, max_tokens, **options, seed=seed)
 
     @rule(count=st.integers(1, 8))
     def step(self, count):

@@ -34,3 +34,16 @@ def test_only_plain_numbers_come_out():
     kinds = {type(result.token_id), type(result.rank), *map(type, result.top_token_ids)}
     assert kinds == {int}
     assert {type(result.logprob), *map(type, result.top_logprobs)} == {float}
+
+
+@pytest.mark.parametrize("width", [128, 152_064])
+def test_named_tokens_stand_in_for_the_best(width):
+    logits = torch.randn(3, width, generator=torch.Generator().manual_seed(0)) * 4
+    expected = logits.double().log_softmax(1)
+    first, named, last = compute_logprobs(logits.clone(), np.array([5, 6, 7]), np.array([2, 0, 0]), {1: (100, 6, 3)})
+    assert len(first.top_token_ids) == 2
+    assert (first.top_ranks, last.top_token_ids) == (None, ())
+    assert (named.token_id, named.top_token_ids) == (6, (100, 6, 3))
+    assert named.top_logprobs == pytest.approx(expected[1, [100, 6, 3]].tolist(), abs=1e-4)
+    assert named.top_ranks == tuple(1 + int((logits[1] > logits[1, token]).sum()) for token in (100, 6, 3))
+    assert {type(number) for number in (*named.top_logprobs, *named.top_ranks)} == {float, int}

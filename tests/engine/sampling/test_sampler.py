@@ -12,7 +12,7 @@ V = 300
 EOS = 7
 
 
-def state(seed=0, answer=(), choice_index=0, prompt=(1, 2), **params):
+def state(seed=0, answer=(), choice_index=0, prompt=(1, 2), bad_words=(), **params):
     return SamplingState(
         NewRequestData(
             request_id="r",
@@ -24,6 +24,7 @@ def state(seed=0, answer=(), choice_index=0, prompt=(1, 2), **params):
             seed=seed,
             choice_index=choice_index,
             eos_token_ids=frozenset([EOS]),
+            bad_words_token_ids=bad_words,
         )
     )
 
@@ -160,6 +161,56 @@ def test_logprobs_are_the_models_own_and_for_rows_that_ask():
     assert found.logprobs[1].top_token_ids == tuple(logits[1].topk(2).indices.tolist())
     assert found.logprobs[2].top_token_ids == ()
     assert found.logprobs[2].rank == 1
+
+
+def test_a_row_may_name_the_tokens_to_describe():
+    logits = random_logits(3)
+    found = sample(logits, [state(logprobs=1), state(temperature=0, logprob_token_ids=[9, 2]), state(seed=4)])
+    expected = logits.log_softmax(1)
+    assert sorted(found.logprobs) == [0, 1]
+    assert found.logprobs[1].top_token_ids == (9, 2)
+    assert found.logprobs[1].top_logprobs == pytest.approx(expected[1, [9, 2]].tolist(), abs=1e-5)
+    assert found.logprobs[1].rank == 1
+    assert len(found.logprobs[0].top_token_ids) == 1
+
+
+def test_bad_words_are_forbidden_as_the_answer_goes_on():
+    logits = torch.zeros(2, V)
+    logits[:, 20], logits[:, 21], logits[:, 22] = 5.0, 4.0, 3.0
+    states = [state(temperature=0, bad_words=((20,), (22, 21))), state(temperature=0)]
+    assert sample(logits, states).token_ids == [21, 20]
+    states[0].append([22])
+    assert sample(logits, states).token_ids == [22, 20]
+    assert sample(logits[:1], [state(temperature=0, bad_words=((22, 20),), answer=[22])]).token_ids == [21]
+
+
+def test_bad_words_are_never_drawn():
+    logits = random_logits(1)
+    shifted = logits[0].numpy().copy()
+    shifted[[5, 8]] = -np.inf
+    words = state(seed=3, bad_words=((5,), (7, 8)), answer=[7])
+    tokens = [sample(logits, [words], positions=[position]).token_ids[0] for position in range(3000)]
+    assert chi_square(np.array(tokens), distribution(shifted, SamplingParams())) < 1
+
+
+def test_tokens_that_are_there_are_described():
+    logits = random_logits(4)
+    expected = logits.double().log_softmax(1)
+    logits[2, 17] = torch.nan
+    found = Sampler().describe(logits.clone(), np.array([3, 4, 5, 6]), np.array([0, 2, 2, 1]))
+    assert sorted(found.logprobs) == [0, 1, 3]
+    assert list(found.errors) == [2]
+    assert "no numbers (nan) for the prompt" in found.errors[2]
+    for row, (token_id, count) in {0: (3, 0), 1: (4, 2), 3: (6, 1)}.items():
+        item = found.logprobs[row]
+        assert (item.token_id, len(item.top_token_ids)) == (token_id, count)
+        assert item.logprob == pytest.approx(float(expected[row, token_id]), abs=1e-5)
+        assert item.top_logprobs == pytest.approx(expected[row].topk(count).values.tolist(), abs=1e-5)
+
+
+def test_a_prompt_of_which_nothing_can_be_described():
+    found = Sampler().describe(torch.full((2, V), torch.nan), np.array([3, 4]), np.array([0, 2]))
+    assert (found.logprobs, list(found.errors)) == ({}, [0, 1])
 
 
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf])

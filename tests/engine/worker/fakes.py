@@ -64,6 +64,7 @@ class FakeModel:
         self.kernels = FakeKernels()
         self.num_forwards = 0
         self.poisoned_tokens: set[int] = set()
+        self.head_sizes: list[int] = []
 
     def forward(self, inputs, metadata, kv_caches):
         self.num_forwards += 1
@@ -88,6 +89,7 @@ class FakeModel:
         return torch.tensor(hidden, dtype=torch.float32)[:, None]
 
     def compute_logits(self, hidden):
+        self.head_sizes.append(len(hidden))
         logits = torch.zeros(len(hidden), VOCAB_SIZE)
         tokens = hidden[:, 0].long()
         logits[torch.arange(len(hidden)), tokens] = 4.0
@@ -97,7 +99,9 @@ class FakeModel:
         return logits
 
 
-def new(request_id, prompt, blocks, *, answer=(), computed=0, seed=0, choice_index=0, eos=(), **params):
+def new(
+    request_id, prompt, blocks, *, answer=(), computed=0, seed=0, choice_index=0, eos=(), described_from=None, **params
+):
     params.setdefault("temperature", 0)
     return NewRequestData(
         request_id=request_id,
@@ -109,6 +113,7 @@ def new(request_id, prompt, blocks, *, answer=(), computed=0, seed=0, choice_ind
         seed=seed,
         choice_index=choice_index,
         eos_token_ids=frozenset(eos),
+        prompt_logprobs_start=described_from,
     )
 
 

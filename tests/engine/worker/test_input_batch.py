@@ -147,3 +147,37 @@ def test_the_longest_request_fills_its_row():
     assert inputs.attention.block_tables.tolist() == [[3, 2, 1, 0]]
     inputs = advance(batch, step({"a": 1}, cached=[cached("a", 13, tokens=[13])]))
     assert inputs.attention.slot_mapping.tolist() == [1]
+
+
+def prompt_rows(inputs):
+    found = inputs.prompt_rows
+    columns = (found.indices.tolist(), found.token_ids.tolist(), found.num_top_logprobs.tolist())
+    return list(zip(found.request_ids, *columns, strict=True))
+
+
+def test_prompt_rows_are_the_positions_before_a_token_of_the_prompt(batch):
+    prompt = [10, 11, 12, 13, 14]
+    asking = new("a", prompt, blocks=[0, 1], described_from=0, prompt_logprobs=2)
+    inputs = advance(batch, step({"b": 2, "a": 2}, new=[new("b", [1, 2], blocks=[2]), asking]))
+    assert prompt_rows(inputs) == [("a", 2, 11, 2), ("a", 3, 12, 2)]
+    inputs = advance(batch, step({"a": 3}, cached=[cached("a", 2)]))
+    assert prompt_rows(inputs) == [("a", 0, 13, 2), ("a", 1, 14, 2)]
+    inputs = advance(batch, step({"a": 1}, cached=[cached("a", 5, tokens=[50])]))
+    assert inputs.prompt_rows is None
+
+
+def test_prompt_rows_go_on_where_they_were_left(batch):
+    back = new("a", [10, 11, 12, 13], blocks=[0, 1, 2], answer=[50, 51], described_from=2, prompt_logprobs=0)
+    inputs = advance(batch, step({"a": 6}, new=[back]))
+    assert prompt_rows(inputs) == [("a", 2, 13, 0)]
+
+
+def test_a_namesake_has_no_prompt_rows(batch):
+    advance(batch, step({"a": 1}, new=[new("a", [1, 2, 3], blocks=[0], described_from=0, prompt_logprobs=0)]))
+    inputs = advance(batch, step({"a": 3}, new=[new("a", [1, 2, 3], blocks=[0])], finished=["a"]))
+    assert inputs.prompt_rows is None
+
+
+def test_a_prompt_of_one_token_has_no_prompt_rows(batch):
+    inputs = advance(batch, step({"a": 1}, new=[new("a", [1], blocks=[0], described_from=0, prompt_logprobs=0)]))
+    assert prompt_rows(inputs) == []

@@ -157,3 +157,51 @@ def test_the_bitmask_is_joined_before_sampling(runner):
     scheduled = step({"a": 8}, new=[new("a", PROMPT, blocks=[0, 1])])
     scheduled.grammar_bitmask = future
     assert runner.execute(scheduled).sampled_token_ids == {"a": [69]}
+
+
+def describe(prompt):
+    """What the fake model thinks of each token but the first: the logit of its own favourite is 4, all others are 0."""
+    mass = np.log(np.exp(4.0) + VOCAB_SIZE - 1)
+    return [(token, 4.0 * (token == next_token(prompt[:end])) - mass) for end, token in enumerate(prompt) if end]
+
+
+def described(entries):
+    return [(entry.token_id, pytest.approx(entry.logprob, abs=1e-6)) for entry in entries]
+
+
+def test_a_prompt_is_described_chunk_by_chunk(runner):
+    expected = describe(PROMPT)
+    asking = new("a", PROMPT, blocks=[0, 1, 2], described_from=0, prompt_logprobs=3)
+    first = runner.execute(step({"a": 3}, new=[asking])).prompt_logprobs["a"]
+    second = runner.execute(step({"b": 2, "a": 5}, new=[new("b", [1, 2], blocks=[5])], cached=[cached("a", 3)]))
+    assert list(second.prompt_logprobs) == ["a"]
+    assert second.sampled_token_ids["a"] == [next_token(PROMPT)]
+    assert (len(first), len(second.prompt_logprobs["a"])) == (3, 4)
+    assert described([*first, *second.prompt_logprobs["a"]]) == expected
+    assert all(len(entry.top_token_ids) == 3 for entry in first)
+
+
+def test_logits_of_prompts_are_computed_a_few_rows_at_a_time(model):
+    runner = ModelRunner(make_config(num_blocks=64, max_model_len=128, budget=256), model, Sampler())
+    prompts = {name: [ord(name) - 97, *range(90)] for name in "ab"}
+    asking = [
+        new(name, prompts[name], blocks=range(25 * index, 25 * index + 25), described_from=0, prompt_logprobs=0)
+        for index, name in enumerate("ab")
+    ]
+    found = runner.execute(step(dict.fromkeys("ab", 91), new=asking)).prompt_logprobs
+    assert {name: described(entries) for name, entries in found.items()} == {
+        name: describe(prompt) for name, prompt in prompts.items()
+    }
+    assert model.head_sizes == [2, 64, 64, 52]
+
+
+def test_a_prompt_whose_logits_are_no_numbers_ends_its_request_alone(runner, model):
+    model.poisoned_tokens = {next_token(PROMPT[:2])}
+    rows = [
+        new("a", PROMPT, blocks=[0, 1], described_from=0, prompt_logprobs=1),
+        new("b", [8, 9], blocks=[2], described_from=0, prompt_logprobs=1),
+    ]
+    found = runner.execute(step({"a": 3, "b": 2}, new=rows))
+    assert list(found.errors) == ["a"]
+    assert "for the prompt" in found.errors["a"]
+    assert described(found.prompt_logprobs["b"]) == describe([8, 9])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.engine.worker.conftest import VOCAB_SIZE
 from vllm_local.config import EngineConfig, KVCacheConfig, resolve
@@ -187,3 +189,68 @@ def test_logprobs_are_those_of_the_reference(serve, llama):
     values, token_ids = reference.topk(5)
     assert entry.top_token_ids == tuple(token_ids.tolist())
     assert entry.top_logprobs == pytest.approx(values.tolist(), abs=1e-4)
+
+
+def prompt_logprobs_of(serve, requests, **sizes):
+    """Runs the requests; returns what each output said of its prompt, and the scheduler."""
+    found: dict[str, list[TokenLogprobs]] = {}
+    original = Scheduler.update_from_output
+
+    def record(self, scheduled, result):
+        outputs = original(self, scheduled, result)
+        for output in outputs:
+            if output.prompt_logprobs is not None:
+                assert output.request_id not in found, "handed out twice"
+                found[output.request_id] = output.prompt_logprobs
+        return outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scheduler, "update_from_output", record)
+        _, scheduler = serve(requests, **sizes)
+    return [found.get(request.request_id) for request in requests], scheduler
+
+
+def check_prompt_logprobs(llama, prompt, entries, count):
+    reference = llama(torch.tensor([prompt])).logits[0].log_softmax(-1).detach()
+    assert [entry.token_id for entry in entries] == prompt[1:]
+    for row, entry in zip(reference, entries, strict=False):
+        values, token_ids = row.topk(count)
+        assert entry.logprob == pytest.approx(float(row[entry.token_id]), abs=1e-4)
+        assert entry.top_token_ids == tuple(token_ids.tolist())
+        assert entry.top_logprobs == pytest.approx(values.tolist(), abs=1e-4)
+        assert entry.rank == 1 + int((row > row[entry.token_id]).sum())
+
+
+@pytest.mark.parametrize("sizes", [{}, {"budget": 7, "max_num_seqs": 3}, {"num_blocks": 24, "budget": 16}])
+def test_prompt_logprobs_are_those_of_the_reference(serve, llama, sizes):
+    prompts = [*PROMPTS, PROMPTS[3], PROMPTS[3][:20]]
+    requests = make_requests(prompts, prompt_logprobs=2)
+    for request in requests[1::3]:
+        request.prompt_logprobs = None
+    found, scheduler = prompt_logprobs_of(serve, requests, **sizes)
+    for number, (prompt, entries) in enumerate(zip(prompts, found, strict=True)):
+        if number % 3 == 1:
+            assert entries is None
+        else:
+            check_prompt_logprobs(llama, prompt, entries, 2)
+    if "num_blocks" in sizes:
+        assert scheduler.num_preemptions_total > 0
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    budget=st.integers(4, 80),
+    max_num_seqs=st.integers(1, 4),
+    num_blocks=st.integers(17, 40),
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+)
+def test_prompt_logprobs_do_not_depend_on_how_they_were_batched(serve, budget, max_num_seqs, num_blocks, lengths):
+    prompts = [PROMPTS[3][:length] for length in lengths]
+    (alone,), _ = prompt_logprobs_of(serve, make_requests([PROMPTS[3]], prompt_logprobs=1, max_tokens=1))
+    sizes = {"budget": budget, "max_num_seqs": max_num_seqs, "num_blocks": num_blocks}
+    found, _ = prompt_logprobs_of(serve, make_requests(prompts, prompt_logprobs=1), **sizes)
+    for length, entries in zip(lengths, found, strict=True):
+        assert [entry.token_id for entry in entries] == [entry.token_id for entry in alone[: length - 1]]
+        assert [entry.logprob for entry in entries] == pytest.approx(
+            [entry.logprob for entry in alone[: length - 1]], abs=1e-4
+        )
