@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 _LISTENING = re.compile(r"Listening on (http://127\.0\.0\.1:\d+)")
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 30
-_TAIL_BYTES = 16_384
+_TAIL_BYTES = 65_536
+_LAST_WORDS = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)(?::|$)")
+"""How a traceback ends."""
+_VLLM_PREFIX = re.compile(r"^\([^()]* pid=\d+\) (?:[A-Z]+ [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _NOTICE_SECONDS = 1.0
 """A server that has died breaks its connections a moment before its guard has noticed."""
 
@@ -225,9 +228,12 @@ class ServerProcess:
 
     def _obituary(self, what: str) -> str:
         status = self._guard.returncode
-        tail = "\n".join(self._tail().splitlines()[-_TAIL_LINES:])
+        lines = self._tail().splitlines()
+        tail = "\n".join(lines[-_TAIL_LINES:])
         said = f"The end of its log ({self.log_path}):\n{tail}" if tail else f"Its log ({self.log_path}) is empty."
-        return f"{self.command.program} {what} (model {self.command.model}, exit status {status}). {said}"
+        cause = first_error(lines[:-_TAIL_LINES])
+        cause = f"The first error in its log: {cause}\n" if cause else ""
+        return f"{self.command.program} {what} (model {self.command.model}, exit status {status}). {cause}{said}"
 
     def _tail(self) -> str:
         try:
@@ -238,19 +244,32 @@ class ServerProcess:
             return ""
 
 
+def first_error(lines: Sequence[str]) -> str:
+    """Returns the last line of the first traceback in a log, or nothing.
+
+    Of vLLM's processes the one that failed says so first; those that waited for it follow with long tracebacks, which
+    only point at "the root cause above".
+    """
+    plain = (_VLLM_PREFIX.sub("", line) for line in lines)
+    return next((line for line in plain if _LAST_WORDS.match(line)), "")
+
+
 class _KeptPort:
     """A free port that is kept for a server which can only be told a number.
 
-    It is bound but not listening, with SO_REUSEPORT, as vLLM binds it too: nobody else is given it meanwhile.
+    It is bound but not listening. With both options Linux lets the server bind it as well, by whichever it uses:
+    vLLM takes SO_REUSEADDR alone, with several API servers or in older versions SO_REUSEPORT too. Nobody else is given
+    it meanwhile. Other systems would refuse vLLM the port, so there it is let go of at once.
     """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if hasattr(socket, "SO_REUSEPORT"):
+        if sys.platform == "linux":
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind((HOST, 0))
         self.number: int = self._socket.getsockname()[1]
-        if not hasattr(socket, "SO_REUSEPORT"):
+        if sys.platform != "linux":
             self._socket.close()
 
     def release(self) -> None:

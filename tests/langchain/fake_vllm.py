@@ -23,7 +23,7 @@ class Server(ThreadingHTTPServer):
     address_family = socket.AF_INET
 
     def server_bind(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as vLLM 0.32 does, and no more
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = "127.0.0.1", PORT
 
@@ -99,7 +99,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+BROKEN = """\
+(VllmWorker-0 pid=7) ERROR 11-20 15:18:59 [multiproc_executor.py:953] WorkerProc failed to start.
+(VllmWorker-0 pid=7) ERROR 11-20 15:18:59 [multiproc_executor.py:953] Traceback (most recent call last):
+(VllmWorker-0 pid=7) ERROR 11-20 15:18:59 [multiproc_executor.py:953]   File "cpu_worker.py", line 83, in __init__
+(VllmWorker-0 pid=7) ERROR 11-20 15:18:59 [multiproc_executor.py:953] ValueError: Available memory is too little.
+(EngineCore pid=6) ERROR 11-20 15:19:02 [core.py:1510] Exception: WorkerProc initialization failed.
+(APIServer pid=5) Traceback (most recent call last):
+"""
 if MODEL == "broken":
+    sys.stderr.write(BROKEN + '  File "core_client.py", line 682, in __init__\n' * 40)
     sys.exit("RuntimeError: no such model, and this is the end of the log")
 if MODEL == "slow":
     time.sleep(1000)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from langchain_vllm_local import ChatVLLMLocal, _server_process
 from langchain_vllm_local._server_guard import GRACE_SECONDS
-from langchain_vllm_local._server_process import LIFELINES
+from langchain_vllm_local._server_process import LIFELINES, _KeptPort
 from tests.langchain.server_rig import install_fake_vllm, is_listening, is_running, wait_until
 from vllm_local.errors import EngineClosedError, EngineDeadError, EngineError, InvalidConfigError
 
@@ -176,9 +177,31 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log():
         llm.invoke("Hello!")
     assert isinstance(caught.value, EngineError)
     assert not caught.value.is_retryable
+    assert "The first error in its log: ValueError: Available memory is too little.\n" in str(caught.value)
     log = Path(str(caught.value).split("log (")[1].split(")")[0])
     assert "no such model" in log.read_text()
     log.unlink()
+
+
+@pytest.mark.parametrize("options", [["SO_REUSEADDR"], ["SO_REUSEADDR", "SO_REUSEPORT"], ["SO_REUSEPORT"]])
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port is kept")
+def test_a_kept_port_is_the_servers_alone(options):
+    kept = _KeptPort()
+    with socket.socket() as server:
+        for option in options:
+            server.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
+        server.bind(("127.0.0.1", kept.number))
+        server.listen()
+        assert is_listening(kept.number)
+        kept.release()
+        assert is_listening(kept.number)
+
+
+def test_a_kept_port_is_given_to_nobody_else():
+    kept = [_KeptPort() for _ in range(300)]
+    assert len({port.number for port in kept}) == 300
+    for port in kept:
+        port.release()
 
 
 @pytest.mark.parametrize(
