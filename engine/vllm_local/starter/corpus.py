@@ -51,30 +51,46 @@ class Packed:
 
     Attributes:
         tokens: [N] token ids.
+        positions: [N] their places in their rows.
         shapes: (rows, tokens of a row) of each batch.
+        starts: [rows + 1] where each row starts, and N.
         counted: [M] positions whose loss counts.
         targets: [M] the next token there.
         answers: [M] True where it belongs to an assistant's answer.
     """
 
     tokens: Tensor
+    positions: Tensor
     shapes: list[tuple[int, int]]
+    starts: Tensor
     counted: Tensor
     targets: Tensor
     answers: Tensor
 
     @staticmethod
-    def of(batches: Sequence[Batch], positions: Sequence[Tensor], device: torch.device) -> Packed:
+    def of(batches: Sequence[Batch], counted: Sequence[Tensor], device: torch.device) -> Packed:
         """Pack batches with the positions that count in each, [B, T]."""
-        chosen = torch.cat([counted.flatten() for counted in positions]).nonzero().flatten()
-        tokens, targets, answers = (
-            torch.cat([tensor.flatten() for tensor in tensors])
-            for tensors in zip(*((batch.tokens, batch.targets, batch.answers) for batch in batches), strict=True)
-        )
         shapes = [(batch.tokens.shape[0], batch.tokens.shape[1]) for batch in batches]
-        tensors = (tokens, chosen, targets[chosen], answers[chosen])
-        tokens, counted, targets, answers = (tensor.to(device) for tensor in tensors)
-        return Packed(tokens, shapes, counted, targets, answers)
+        lengths = torch.cat([torch.full((rows,), length) for rows, length in shapes])
+        chosen = _flat(counted).nonzero().flatten()
+        return Packed(
+            tokens=_moved(_flat([batch.tokens for batch in batches]), device),
+            positions=_moved(torch.cat([torch.arange(length).repeat(rows) for rows, length in shapes]), device),
+            shapes=shapes,
+            starts=_moved(torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int(), device),
+            counted=_moved(chosen, device),
+            targets=_moved(_flat([batch.targets for batch in batches])[chosen], device),
+            answers=_moved(_flat([batch.answers for batch in batches])[chosen], device),
+        )
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on the device; a GPU copies it while the processor goes on."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

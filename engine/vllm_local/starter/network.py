@@ -6,12 +6,13 @@ same input side by side. A test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
 
 from vllm_local.starter.corpus import Packed
 
@@ -69,20 +70,13 @@ class Network(nn.Module):
                 if parameter.ndim == 2:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
 
-    def forward(self, tokens: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
-        """Return the last hidden states [N, H] of token ids [N].
-
-        Args:
-            tokens: The tokens of several batches, one batch after the other.
-            shapes: (rows, tokens of a row) of each batch. Attention is causal and within a row; it is the only
-                operation that a batch has to itself.
-        """
-        positions = torch.cat([torch.arange(length).repeat(rows) for rows, length in shapes]).to(tokens.device)
-        rotation = self.rotation[:, positions]
-        hidden = F.embedding(tokens, self.embed).float()
+    def forward(self, packed: Packed) -> Tensor:
+        """Return the last hidden states [N, H]; attention is causal and within a row."""
+        rotation = self.rotation[:, packed.positions]
+        hidden = F.embedding(packed.tokens, self.embed).float()
         for layer in range(len(self.qkv)):
             heads = F.linear(self._normed(hidden, self.attention_norms[layer]), self.qkv[layer])
-            attended = self._attend(heads.unflatten(-1, (-1, self.head_dim)), rotation, shapes)
+            attended = self._attend(heads.unflatten(-1, (-1, self.head_dim)), rotation, packed)
             hidden = hidden + F.linear(attended, self.out[layer])
             gate, up = F.linear(self._normed(hidden, self.mlp_norms[layer]), self.gate_up[layer]).chunk(2, -1)
             hidden = hidden + F.linear(F.silu(gate) * up, self.down[layer])
@@ -90,7 +84,7 @@ class Network(nn.Module):
 
     def losses(self, packed: Packed) -> Tensor:
         """Return the cross entropy at the counted positions, [M]."""
-        logits = F.linear(self(packed.tokens, packed.shapes)[packed.counted], self.embed)
+        logits = F.linear(self(packed)[packed.counted], self.embed)
         return F.cross_entropy(logits.float(), packed.targets, reduction="none")
 
     def llama_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,7 +108,7 @@ class Network(nn.Module):
         scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return (hidden * scale).to(weight.dtype) * weight
 
-    def _attend(self, heads: Tensor, rotation: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+    def _attend(self, heads: Tensor, rotation: Tensor, packed: Packed) -> Tensor:
         """Return what attention gives, [N, heads * head_dim], for queries, keys and values [N, heads, head_dim]."""
         query_key, value = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 1)
         first, second = query_key.float().chunk(2, -1)
@@ -122,14 +116,27 @@ class Network(nn.Module):
         query_key = torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(heads.dtype)
         query, key = query_key.split((self.num_heads, self.num_kv_heads), 1)
         group = self.num_heads // self.num_kv_heads
-        spread = (query, key.repeat_interleave(group, 1), value.repeat_interleave(group, 1))
-        lengths = [rows * length for rows, length in shapes]
-        parts = zip(shapes, *(tensor.split(lengths) for tensor in spread), strict=True)
-        return torch.cat([_attend_rows(shape, *part) for shape, *part in parts])
+        spread = (query.contiguous(), key.repeat_interleave(group, 1), value.repeat_interleave(group, 1))
+        return (_attend_batches if query.is_cpu else _attend_rows)(*spread, packed)
 
 
-def _attend_rows(shape: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return causal attention, [N, heads * head_dim], within each of a batch's rows of one length."""
-    query, key, value = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
-    attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    return attended.transpose(1, 2).reshape(len(query) * query.shape[2], -1)
+def _attend_batches(query: Tensor, key: Tensor, value: Tensor, packed: Packed) -> Tensor:
+    """Return causal attention within each row, [N, heads * head_dim], one batch of rows of one length at a time."""
+    lengths = [rows * length for rows, length in packed.shapes]
+    attended = []
+    for shape, *parts in zip(
+        packed.shapes, query.split(lengths), key.split(lengths), value.split(lengths), strict=True
+    ):
+        rows = [part.unflatten(0, shape).transpose(1, 2) for part in parts]
+        one = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], is_causal=True)
+        attended.append(one.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended).flatten(1)
+
+
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, packed: Packed) -> Tensor:
+    """Return the same on a GPU, in one operation."""
+    longest = max(length for _, length in packed.shapes)
+    ends = (packed.starts, packed.starts, longest, longest)
+    attended = varlen_attn(query, key, value, *ends, window_size=(-1, 0))
+    assert isinstance(attended, Tensor)
+    return attended.flatten(1)

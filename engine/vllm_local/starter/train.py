@@ -43,7 +43,7 @@ class Pace:
     block_steps: int
 
 
-_PACES = {"cpu": Pace(1024, 6, 64), "cuda": Pace(4096, 16, 16)}
+_PACES = {"cpu": Pace(1024, 6, 64), "cuda": Pace(8192, 16, 8)}
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
     (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
@@ -183,7 +183,7 @@ class Trainer:
         progress = self._progress
         share = float(self._shared.control[0])
         _, mixture, other_share = next(stage for stage in _STAGES if share < stage[0])
-        pending = None
+        losses = []
         for batches in self._feed.block(progress.block, mixture):
             if (share := self._agreed_share(started)) >= 1:
                 break
@@ -191,18 +191,14 @@ class Trainer:
             self._worker.step(batches, counted, learning_rate(share))
             progress.step += 1
             progress.tokens += sum(int((batch.targets != -100).sum()) for batch in batches)
-            self._note(pending)
-            pending = (progress.tokens, self._shared.losses.sum(0))
-            bar.update(task, completed=share, description=self._progress.summary())
-        self._note(pending)
+            losses.append((progress.tokens, self._shared.losses.sum(0)))
+            bar.update(task, completed=share, description=progress.summary())
+        # Read after the block, so that nobody waits for a GPU's steps one by one.
+        for tokens, loss in losses:
+            total, number = loss.tolist()
+            progress.losses.append((tokens, total / number))
         if share < 1:
             progress.block += 1
-
-    def _note(self, pending: tuple[int, Tensor] | None) -> None:
-        """Keep a step's loss; a step late, so that nobody waits for a GPU that still computes it."""
-        if pending is not None:
-            total, number = pending[1].tolist()
-            self._progress.losses.append((pending[0], total / number))
 
     def _resume(self) -> None:
         path = self._plan.output / _CHECKPOINT
@@ -282,6 +278,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, help="token limit; makes a run reproducible")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=float, default=4.0, help="minutes between checkpoints")
     parser.add_argument("--device", choices=list(_PACES), default="cpu")
     parser.add_argument("--processes", type=int, help="processes of one thread each: 2 on the processor, 1 on a GPU")
     parser.add_argument("--makers", type=int, help="processes that make the data: 0, or all cores but one with a GPU")
@@ -291,8 +288,8 @@ def main() -> None:
     on_processor = arguments.device == "cpu"
     processes = (2 if on_processor else 1) if arguments.processes is None else arguments.processes
     makers = (0 if on_processor else (os.cpu_count() or 2) - 1) if arguments.makers is None else arguments.makers
-    limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed)
-    train(Plan(*limits, processes=processes, device=arguments.device, makers=makers))
+    limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed, processes, arguments.save_every)
+    train(Plan(*limits, device=arguments.device, makers=makers))
 
 
 if __name__ == "__main__":

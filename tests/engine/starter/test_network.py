@@ -36,6 +36,12 @@ def llama(network: Network) -> LlamaForCausalLM:
     return model
 
 
+def losses_and_gradient(network: Network, packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    losses = network.losses(packed)
+    gradients = torch.autograd.grad(losses.sum(), list(network.parameters()))
+    return losses.detach().float().cpu(), torch.cat([gradient.flatten() for gradient in gradients]).float().cpu()
+
+
 @pytest.fixture
 def batches() -> list[Batch]:
     shapes = ((2, 40), (3, 16), (1, 8))
@@ -46,8 +52,8 @@ def batches() -> list[Batch]:
 def test_it_is_a_llama(batches):
     ours = network()
     expected = [llama(ours).model(batch.tokens).last_hidden_state.flatten(0, 1) for batch in batches]
-    tokens = torch.cat([batch.tokens.flatten() for batch in batches])
-    hidden = ours(tokens, [(2, 40), (3, 16), (1, 8)])
+    everything = [torch.ones_like(batch.answers) for batch in batches]
+    hidden = ours(Packed.of(batches, everything, torch.device("cpu")))
     torch.testing.assert_close(hidden, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
@@ -68,12 +74,13 @@ def test_the_losses_are_those_of_the_counted_positions(batches):
 
 @pytest.mark.cuda
 def test_a_gpu_gives_the_same_losses(batches):
-    ours = network()
+    ours = network().to(torch.bfloat16)
     counted = [torch.ones_like(batch.answers) for batch in batches]
-    on_processor = ours.losses(Packed.of(batches, counted, torch.device("cpu")))
+    on_processor, gradient = losses_and_gradient(ours, Packed.of(batches, counted, torch.device("cpu")))
     ours.to("cuda")
-    on_gpu = ours.losses(Packed.of(batches, counted, torch.device("cuda")))
-    torch.testing.assert_close(on_gpu.cpu(), on_processor, rtol=1e-3, atol=1e-3)
+    on_gpu, gradient_there = losses_and_gradient(ours, Packed.of(batches, counted, torch.device("cuda")))
+    torch.testing.assert_close(on_gpu, on_processor, rtol=0.02, atol=0.05)
+    assert (gradient_there - gradient).norm() < 0.05 * gradient.norm()
 
 
 def test_the_seed_decides_the_weights():
