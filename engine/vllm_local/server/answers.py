@@ -20,6 +20,7 @@ class Answer:
         logprobs: Their log-probabilities, if asked for.
         finish_reason: Why it ended.
         stop_reason: The stop string or token that ended it.
+        prompt_logprobs: Log-probabilities of its prompt, if asked for.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -27,6 +28,7 @@ class Answer:
     logprobs: list[dict[int, Logprob]] | None = None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
     @property
     def text(self) -> str:
@@ -69,6 +71,9 @@ async def collect(outputs: AsyncIterator[PromptOutput], usage: UsageCounter, sha
         usage.add(index, output)
         for delta in output.outputs:
             answers[index * n + delta.index].add(delta)
+        if output.prompt_logprobs is not None:
+            for answer in answers[index * n : (index + 1) * n]:
+                answer.prompt_logprobs = output.prompt_logprobs
     return answers
 
 

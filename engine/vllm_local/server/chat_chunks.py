@@ -9,7 +9,7 @@ from vllm_local.outputs import CompletionOutput, RequestOutput
 from vllm_local.server.answer_options import SYSTEM_FINGERPRINT, AnswerOptions
 from vllm_local.server.answers import Answer, DeltaBuffer
 from vllm_local.server.errors import body_of
-from vllm_local.server.logprobs import chat_logprobs
+from vllm_local.server.logprobs import chat_logprobs, prompt_logprobs_body
 from vllm_local.server.prompts import PromptTokens
 from vllm_local.server.usage import UsageCounter
 
@@ -104,7 +104,7 @@ def chat_body(
         "service_tier": None,
         "system_fingerprint": SYSTEM_FINGERPRINT,
         "usage": usage.as_dict(),
-        "prompt_logprobs": None,
+        "prompt_logprobs": prompt_logprobs_body(answers[0].prompt_logprobs),
         **prompt_extras(options, prompt),
         "kv_transfer_params": None,
     }

@@ -19,7 +19,7 @@ from vllm_local.server.prompts import PromptTokens, check_cache_salt, render_cha
 from vllm_local.server.protocol.chat import ChatCompletionRequest
 from vllm_local.server.request_ids import request_id_of
 from vllm_local.server.request_log import log_request
-from vllm_local.server.sampling import chat_sampling_params, check_stream_options
+from vllm_local.server.sampling import chat_sampling_params, check_stream_options, num_listed
 from vllm_local.server.streaming import open_stream
 from vllm_local.server.unsupported import refuse_unsupported
 from vllm_local.server.usage import UsageCounter
@@ -50,7 +50,7 @@ async def answer_chat(context: ServerContext, request: ChatCompletionRequest, an
     check_stream_options(request.stream, request.stream_options)
     params = chat_sampling_params(request, context.engine, context.settings)
     options = answer_options(
-        request, context.settings, answer_id=answer_id, model=model, n=params.n, top_logprobs=params.logprobs or 0
+        request, context.settings, answer_id=answer_id, model=model, n=params.n, top_logprobs=num_listed(params)
     )
     cache_salt = check_cache_salt(request.cache_salt)
     prompt = await _read_prompt(context, request, params.max_tokens)

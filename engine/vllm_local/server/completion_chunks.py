@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from vllm_local.outputs import CompletionOutput, RequestOutput
+from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
 from vllm_local.server.answer_options import SYSTEM_FINGERPRINT, AnswerOptions
 from vllm_local.server.answers import Answer, DeltaBuffer
 from vllm_local.server.errors import body_of
-from vllm_local.server.logprobs import completion_logprobs, num_characters
+from vllm_local.server.logprobs import completion_logprobs, num_characters, prompt_logprobs_body
 from vllm_local.server.prompts import PromptTokens
 from vllm_local.server.usage import UsageCounter
+
+PromptLogprobs: TypeAlias = Sequence[dict[int, Logprob] | None]
+"""For each token the log-probabilities by token id; None for a prompt's first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a choice shows of a delta, and of the prompt before it where that is echoed.
+
+    Attributes:
+        text: The text.
+        token_ids: The tokens that log-probabilities are told of.
+        logprobs: These, if asked for.
+        first_token: Text of the prompt's first token, which has none.
+    """
+
+    text: str
+    token_ids: Sequence[int]
+    logprobs: PromptLogprobs | None
+    first_token: str = ""
+
+    @classmethod
+    def of(cls, delta: CompletionOutput) -> Shown:
+        """Returns a delta by itself."""
+        return cls(delta.text, delta.token_ids, delta.logprobs)
+
+    def after(self, prompt: PromptTokens, prompt_logprobs: PromptLogprobs | None, top: int) -> Shown:
+        """Returns it with its prompt before it.
+
+        Args:
+            prompt: The prompt, with its text.
+            prompt_logprobs: One entry a token of it, if they were computed.
+            top: How many alternatives to list, where there may be more of them.
+        """
+        text = f"{prompt.text or ''}{self.text}"
+        if self.logprobs is None or prompt_logprobs is None:
+            return Shown(text, self.token_ids, self.logprobs)
+        # The prompt's own token comes first; it is told of besides the alternatives, as in vLLM.
+        cut = [by_id and dict(itertools.islice(by_id.items(), top + 1)) for by_id in prompt_logprobs]
+        return Shown(text, [*prompt.token_ids, *self.token_ids], [*cut, *self.logprobs], prompt.first_token)
+
+    @property
+    def num_characters(self) -> int:
+        """How far `text_offset` moves."""
+        return num_characters(self.token_ids, self.logprobs, self.first_token)
 
 
 class CompletionChunks:
@@ -35,6 +82,7 @@ class CompletionChunks:
         self._echo = echo
         self._buffer = DeltaBuffer(options.interval)
         self._offsets: dict[int, int] = {}
+        self._prompt_logprobs: dict[int, PromptLogprobs] = {}
 
     def begin(self) -> Iterator[dict[str, Any]]:
         """Yields nothing: the first chunk of a choice has text."""
@@ -43,6 +91,8 @@ class CompletionChunks:
     def add(self, index: int, output: RequestOutput) -> Iterator[dict[str, Any]]:
         """Yields a chunk for each choice that has something to show."""
         self._usage.add(index, output)
+        if output.prompt_logprobs is not None:
+            self._prompt_logprobs[index] = output.prompt_logprobs
         for delta in output.outputs:
             place = index * self._options.n + delta.index
             shown = self._buffer.add(place, delta)
@@ -66,10 +116,12 @@ class CompletionChunks:
 
     def _chunk(self, index: int, place: int, delta: CompletionOutput) -> dict[str, Any]:
         is_first, offset = place not in self._offsets, self._offsets.get(place, 0)
-        self._offsets[place] = offset + num_characters(delta.token_ids, delta.logprobs)
-        text = _echoed(self._prompts[index], delta.text, echo=self._echo and is_first)
         prompt = self._prompts[index] if is_first else None
-        choice = _choice(self._options, place, delta, text, prompt=prompt, offset=offset)
+        shown = Shown.of(delta)
+        if self._echo and prompt is not None:
+            shown = shown.after(prompt, self._prompt_logprobs.get(index), self._options.top_logprobs)
+        self._offsets[place] = offset + shown.num_characters
+        choice = _choice(self._options, place, delta, shown, prompt=prompt, offset=offset)
         usage = {"usage": self._usage.as_dict()} if self._options.continuous_usage else {}
         return {**self._head, "choices": [choice], **usage}
 
@@ -86,8 +138,12 @@ def completion_body(
     choices = []
     for place, answer in enumerate(answers):
         prompt = prompts[place // options.n]
-        text = _echoed(prompt, answer.text, echo=echo)
-        choices.append(_choice(options, place, answer.as_delta(place), text, prompt=prompt))
+        delta = answer.as_delta(place)
+        shown = Shown.of(delta)
+        if echo:
+            shown = shown.after(prompt, answer.prompt_logprobs, options.top_logprobs)
+        choice = _choice(options, place, delta, shown, prompt=prompt)
+        choices.append({**choice, "prompt_logprobs": prompt_logprobs_body(answer.prompt_logprobs)})
     return {
         **options.head("text_completion"),
         "choices": choices,
@@ -98,24 +154,24 @@ def completion_body(
     }
 
 
-def _echoed(prompt: PromptTokens, text: str, *, echo: bool) -> str:
-    return f"{prompt.text or ''}{text}" if echo else text
-
-
 def _choice(
     options: AnswerOptions,
     place: int,
     delta: CompletionOutput,
-    text: str,
+    shown: Shown,
     *,
     prompt: PromptTokens | None,
     offset: int = 0,
 ) -> dict[str, Any]:
     return {
         "index": place,
-        "text": text,
+        "text": shown.text,
         "logprobs": completion_logprobs(
-            delta.token_ids, delta.logprobs, as_token_ids=options.as_token_ids, text_offset=offset
+            shown.token_ids,
+            shown.logprobs,
+            as_token_ids=options.as_token_ids,
+            text_offset=offset,
+            first_token=shown.first_token,
         ),
         "finish_reason": delta.finish_reason,
         "stop_reason": delta.stop_reason,

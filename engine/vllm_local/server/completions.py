@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import APIRouter
@@ -9,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vllm_local.errors import InvalidRequestError
-from vllm_local.outputs import CompletionOutput, RequestOutput
+from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
 from vllm_local.sampling_params import SamplingParams
 from vllm_local.server.answer_options import answer_options
 from vllm_local.server.answers import collect
@@ -52,18 +54,20 @@ async def answer_completion(context: ServerContext, request: CompletionRequest, 
     model = context.models.check(request.model)
     refuse_unsupported(request)
     check_stream_options(request.stream, request.stream_options)
-    _refuse_prompt_logprobs(request)
     is_echo_only = request.echo and request.max_tokens == 0
+    if is_echo_only and request.logprob_token_ids:
+        message = "`logprob_token_ids` is not supported when `echo=True` and `max_tokens=0`: no tokens are generated."
+        raise InvalidRequestError(message, parameter="logprob_token_ids")
     sampled = request.model_copy(update={"max_tokens": 1}) if is_echo_only else request
     params = completion_sampling_params(sampled, context.engine, context.settings)
-    options = answer_options(request, context.settings, answer_id=answer_id, model=model, n=params.n)
+    options = answer_options(
+        request, context.settings, answer_id=answer_id, model=model, n=params.n, top_logprobs=request.logprobs or 0
+    )
     prompts = await _prepare_prompts(context, request, params.max_tokens)
     token_ids = [prompt.token_ids for prompt in prompts]
     usage = UsageCounter(token_ids, with_details=context.settings.enable_prompt_tokens_details)
     log_request(context, answer_id, token_ids, params)
-    source: Source = EchoOnly(token_ids, params.n)
-    if not is_echo_only:
-        source = await _start(context, request, token_ids, params)
+    source = await _start(context, request, token_ids, params, is_echo_only=is_echo_only)
     if request.stream:
         return await open_stream(context, source, CompletionChunks(options, prompts, usage, echo=request.echo))
     try:
@@ -91,28 +95,58 @@ class EchoOnly:
         """Does nothing: nothing was started."""
 
 
+class DescribedEcho:
+    """The same where the prompts' log-probabilities are wanted: they come with a first token, which is not shown."""
+
+    def __init__(self, generations: Generations, params: SamplingParams) -> None:
+        """Takes answers of one token, one to each prompt, and what the request asked for."""
+        self._generations = generations
+        self._params = params
+
+    async def outputs(self) -> AsyncGenerator[PromptOutput, None]:
+        """Yields empty answers; an aborted one says so."""
+        async for index, output in self._generations.outputs():
+            (answer,) = output.outputs
+            reason = "abort" if answer.finish_reason == "abort" else "length"
+            logprobs: list[dict[int, Logprob]] | None = [] if self._params.reports_logprobs else None
+            empty = [
+                CompletionOutput(choice, "", [], logprobs=logprobs, finish_reason=reason)
+                for choice in range(self._params.n)
+            ]
+            yield index, dataclasses.replace(output, outputs=empty)
+
+    def close(self) -> None:
+        """Ends what has not ended."""
+        self._generations.close()
+
+
 async def _start(
-    context: ServerContext, request: CompletionRequest, token_ids: list[list[int]], params: SamplingParams
-) -> Generations:
+    context: ServerContext,
+    request: CompletionRequest,
+    token_ids: list[list[int]],
+    params: SamplingParams,
+    *,
+    is_echo_only: bool,
+) -> Source:
+    if is_echo_only and params.prompt_logprobs is None:
+        return EchoOnly(token_ids, params.n)
+    sampled = dataclasses.replace(params, n=1, logprobs=None, stop=()) if is_echo_only else params
     cache_salt = check_cache_salt(request.cache_salt)
-    return await Generations.start(context, token_ids, params, priority=request.priority, cache_salt=cache_salt)
+    generations = await Generations.start(context, token_ids, sampled, priority=request.priority, cache_salt=cache_salt)
+    return DescribedEcho(generations, params) if is_echo_only else generations
 
 
 async def _prepare_prompts(
     context: ServerContext, request: CompletionRequest, max_tokens: int | None
 ) -> list[PromptTokens]:
     prompts = []
+    decode = functools.partial(context.engine.tokenizer.decode, skip_special_tokens=False)
     max_model_len = context.engine.config.max_model_len
     for prompt in await read_prompts(context, request):
         token_ids = truncate(prompt.token_ids, request, max_tokens=max_tokens, max_model_len=max_model_len)
         text = prompt.text
         if text is None and (request.echo or request.return_prompt_text):
-            text = context.engine.tokenizer.decode(token_ids, skip_special_tokens=False)
-        prompts.append(PromptTokens(token_ids, text))
+            text = decode(token_ids)
+        first_token = decode(token_ids[:1]) if request.echo and request.logprobs is not None else ""
+        prompts.append(PromptTokens(token_ids, text, first_token))
     return prompts
-
-
-def _refuse_prompt_logprobs(request: CompletionRequest) -> None:
-    if request.echo and request.logprobs is not None:
-        message = "logprobs with echo is not yet supported by this version: it would need those of the prompt."
-        raise InvalidRequestError(message, parameter="logprobs")

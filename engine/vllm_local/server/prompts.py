@@ -23,10 +23,12 @@ class PromptTokens:
     Attributes:
         token_ids: Its tokens.
         text: Its text, where the request gave one.
+        first_token: Text of its first token, where its log-probabilities are echoed.
     """
 
     token_ids: list[int]
     text: str | None = None
+    first_token: str = ""
 
 
 async def render_chat(

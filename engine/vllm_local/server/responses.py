@@ -32,6 +32,7 @@ from vllm_local.server.usage import UsageCounter
 router = APIRouter()
 
 _LOGPROBS = "message.output_text.logprobs"
+_CHAT_ONLY = ("prompt_logprobs", "logprob_token_ids")
 _STATEFUL = {
     "previous_response_id": "This server keeps no responses: send the conversation itself as `input`.",
     "conversation": "This server keeps no conversations: send the conversation itself as `input`.",
@@ -130,6 +131,10 @@ def _refuse(request: ResponsesRequest) -> None:
     refuse_unsupported(request.model_copy(update={"tools": request.tools or None}))
     for name, message in _STATEFUL.items():
         if getattr(request, name, None):
+            raise InvalidRequestError(message, parameter=name)
+    for name in _CHAT_ONLY:
+        if getattr(request, name, None) not in (None, []):
+            message = f"{name} is not supported by this route; /v1/chat/completions and /v1/completions have it."
             raise InvalidRequestError(message, parameter=name)
     if request.n not in {None, 1}:
         raise InvalidRequestError("n must be 1: a response has one answer.", parameter="n")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.errors import InvalidRequestError
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
@@ -25,16 +23,26 @@ def chat_sampling_params(request: ChatCompletionRequest, engine: AsyncLLM, setti
     """
     given = request.max_completion_tokens
     max_tokens = request.max_tokens if given is None else given
-    return _make(engine, request, max_tokens=max_tokens, logprobs=_chat_logprobs(request, settings))
+    logprobs = _chat_logprobs(request, settings)
+    prompt_logprobs = _prompt_logprobs(request, settings)
+    return _make(engine, request, max_tokens=max_tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
 
 
 def completion_sampling_params(
     request: CompletionRequest, engine: AsyncLLM, settings: ServerSettings
 ) -> SamplingParams:
     """Returns how to sample the continuation of a prompt; errors as above."""
-    if request.logprobs is not None:
-        _check_logprobs("logprobs", request.logprobs, settings)
-    return _make(engine, request, max_tokens=request.max_tokens, logprobs=request.logprobs)
+    logprobs = request.logprobs
+    if logprobs is not None:
+        _check_logprobs("logprobs", logprobs, settings)
+    elif request.logprob_token_ids:
+        message = "when using `logprob_token_ids`, `logprobs` must be set."
+        raise InvalidRequestError(message, parameter="logprob_token_ids")
+    prompt_logprobs = _prompt_logprobs(request, settings)
+    if prompt_logprobs is None and request.echo:
+        prompt_logprobs = logprobs
+    max_tokens = request.max_tokens
+    return _make(engine, request, max_tokens=max_tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
 
 
 def check_stream_options(stream: bool | None, stream_options: object) -> None:
@@ -48,7 +56,18 @@ def check_stream_options(stream: bool | None, stream_options: object) -> None:
         raise InvalidRequestError(message, parameter="stream_options")
 
 
-def _make(engine: AsyncLLM, request: BaseModel, **fields: Any) -> SamplingParams:
+def num_listed(params: SamplingParams) -> int:
+    """Returns how many tokens are listed beside each sampled one; the sampled one is among those that were named."""
+    named = params.logprob_token_ids
+    return (params.logprobs or 0) if named is None else len(named) + 1
+
+
+def _make(
+    engine: AsyncLLM, request: ChatCompletionRequest | CompletionRequest, *, logprobs: int | None, **fields: Any
+) -> SamplingParams:
+    named = request.logprob_token_ids or None
+    # Named tokens take the place of the best ones, as in vLLM.
+    fields |= {"logprob_token_ids": named, "logprobs": None if named else logprobs}
     given = {name: getattr(request, name) for name in _NAMES}
     # Deltas for whole answers too: they are joined here, so that both ways give one text.
     return engine.default_sampling_params(**given, **fields, output_kind=RequestOutputKind.DELTA)
@@ -60,12 +79,24 @@ def _chat_logprobs(request: ChatCompletionRequest, settings: ServerSettings) -> 
             message = "when using `top_logprobs`, `logprobs` must be set to true."
             raise InvalidRequestError(message, parameter="top_logprobs")
         _check_logprobs("top_logprobs", request.top_logprobs, settings)
+    if request.logprob_token_ids and not request.logprobs:
+        message = "when using `logprob_token_ids`, `logprobs` must be set to true."
+        raise InvalidRequestError(message, parameter="logprob_token_ids")
     return (request.top_logprobs or 0) if request.logprobs else None
 
 
-def _check_logprobs(name: str, value: int, settings: ServerSettings) -> None:
+def _prompt_logprobs(request: ChatCompletionRequest | CompletionRequest, settings: ServerSettings) -> int | None:
+    if request.prompt_logprobs is not None:
+        if request.stream:
+            message = "`prompt_logprobs` are not available when `stream=True`."
+            raise InvalidRequestError(message, parameter="prompt_logprobs")
+        _check_logprobs("prompt_logprobs", request.prompt_logprobs, settings, kind="prompt")
+    return request.prompt_logprobs
+
+
+def _check_logprobs(name: str, value: int, settings: ServerSettings, *, kind: str = "sample") -> None:
     if value < 0:
         raise InvalidRequestError(f"`{name}` must be a positive value, got {value}.", parameter=name)
     if value > settings.max_logprobs:
-        message = f"Requested sample logprobs of {value}, which is greater than max allowed: {settings.max_logprobs}"
+        message = f"Requested {kind} logprobs of {value}, which is greater than max allowed: {settings.max_logprobs}"
         raise InvalidRequestError(message, parameter=name)

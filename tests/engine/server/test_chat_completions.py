@@ -80,6 +80,37 @@ class TestWholeAnswers:
         assert [len(entry["top_logprobs"]) for entry in content] == [2, 2]
         assert content[0]["top_logprobs"][0]["token"] == words[0]
 
+    async def test_prompt_logprobs(self, server):
+        body = (await server.chat(prompt_logprobs=1, n=2)).json()
+        first, *others = body["prompt_logprobs"]
+        assert first is None
+        token_ids = server.engine.render(MESSAGES)
+        expected = {"logprob": -0.5, "rank": 1}
+        for token_id, entries in zip(token_ids[1:], others, strict=True):
+            text = make_tokenizer().token_text(token_id)
+            assert entries == {str(token_id): {**expected, "decoded_token": text}}
+        assert (await server.chat()).json()["prompt_logprobs"] is None
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_logprobs_of_named_tokens(self, server, stream):
+        named = [9, 7, 3]
+        fields = {"max_tokens": 1, "logprobs": True, "logprob_token_ids": named, "return_tokens_as_token_ids": True}
+        if stream:
+            chunks = [chunk for chunk in await server.chat_events(**fields) if chunk != "[DONE]"]
+            (entry,) = [
+                item for chunk in chunks for item in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]
+            ]
+        else:
+            (entry,) = (await server.chat(**fields)).json()["choices"][0]["logprobs"]["content"]
+        sampled, *others = entry["top_logprobs"]
+        assert sampled["token"] == entry["token"]
+        # Best first; the fake model's ranks are the token ids.
+        assert [(item["token"], item["logprob"]) for item in others] == [
+            ("token_id:3", -0.75),
+            ("token_id:7", -1.75),
+            ("token_id:9", -2.25),
+        ]
+
     async def test_tokens_as_ids(self, server):
         body = (
             await server.chat(

@@ -102,6 +102,101 @@ async def test_logprobs(server):
     assert choice["logprobs"]["tokens"] == [f"token_id:{make_tokenizer().encode(ANSWER)[0]}"]
 
 
+PROMPT = "The lazy dog"
+
+
+def spelled(text, add_special_tokens=True):
+    tokenizer = make_tokenizer()
+    first, *rest = tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    return [tokenizer.decode([first], skip_special_tokens=False), *map(tokenizer.token_text, rest)]
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1, 3])
+async def test_echo_with_logprobs_tells_those_of_the_prompt(server, max_tokens):
+    body = (await server.complete(prompt=[PROMPT, "Ho"], echo=True, logprobs=2, max_tokens=max_tokens)).json()
+    words = [make_tokenizer().token_text(token_id) for token_id in make_tokenizer().encode(ANSWER)[:max_tokens]]
+    assert body["usage"]["completion_tokens"] == 2 * max_tokens
+    for prompt, choice in zip((PROMPT, "Ho"), body["choices"], strict=True):
+        logprobs, tokens = choice["logprobs"], spelled(prompt) + words
+        assert choice["text"] == prompt + "".join(words)
+        assert choice["finish_reason"] == "length"
+        assert logprobs["tokens"] == tokens
+        assert logprobs["token_logprobs"] == [None] + [-0.5] * (len(tokens) - 1)
+        assert logprobs["text_offset"] == [len("".join(tokens[:index])) for index in range(len(tokens))]
+        none, *tops = logprobs["top_logprobs"]
+        assert none is None
+        assert all(top[token] == -0.5 for token, top in zip(tokens[1:], tops, strict=True))
+
+
+async def test_echo_with_logprobs_of_many_answers(server):
+    whole = (await server.complete(prompt=PROMPT, echo=True, logprobs=1, max_tokens=0, n=3)).json()
+    assert [choice["text"] for choice in whole["choices"]] == [PROMPT] * 3
+    assert whole["choices"][0]["logprobs"] == whole["choices"][2]["logprobs"]
+    sampled = (await server.complete(prompt=PROMPT, echo=True, logprobs=1, max_tokens=2, n=3)).json()
+    prompt_length = len(spelled(PROMPT))
+    for choice in sampled["choices"]:
+        assert choice["logprobs"]["tokens"][:prompt_length] == spelled(PROMPT)
+        assert len(choice["logprobs"]["tokens"]) == prompt_length + 2
+
+
+async def test_a_described_prompt_takes_nothing_from_the_cache(server):
+    for _ in range(2):
+        body = (await server.complete(prompt=[5] * 40, echo=True, logprobs=0, max_tokens=0)).json()
+        assert len(body["choices"][0]["logprobs"]["tokens"]) == 40
+    assert server.engine.stats().prefix_cache_hits == 0
+
+
+async def test_prompt_logprobs(server):
+    body = (await server.complete(prompt=[PROMPT, "Ho"], prompt_logprobs=2)).json()
+    for prompt, choice in zip((PROMPT, "Ho"), body["choices"], strict=True):
+        assert choice["text"] == answer_of(8)
+        assert choice["logprobs"] is None
+        first, *others = choice["prompt_logprobs"]
+        assert first is None
+        for token_id, entries in zip(make_tokenizer().encode(prompt)[1:], others, strict=True):
+            text = make_tokenizer().token_text(token_id)
+            assert next(iter(entries)) == str(token_id)
+            assert entries[str(token_id)] == {"logprob": -0.5, "rank": 1, "decoded_token": text}
+            assert len(entries) >= 2 - (token_id == 1)
+
+
+async def test_more_prompt_logprobs_than_logprobs(server):
+    body = (await server.complete(prompt=PROMPT, prompt_logprobs=5, echo=True, logprobs=1, max_tokens=0)).json()
+    (choice,) = body["choices"]
+    assert len(choice["prompt_logprobs"][1]) == 5
+    assert len(choice["logprobs"]["top_logprobs"][1]) == 2
+
+
+async def test_logprobs_of_named_tokens(server):
+    named = make_tokenizer().encode("fox dog", add_special_tokens=False)
+    (choice,) = (await server.complete(max_tokens=2, logprobs=0, logprob_token_ids=named)).json()["choices"]
+    for token, top in zip(choice["logprobs"]["tokens"], choice["logprobs"]["top_logprobs"], strict=True):
+        assert set(top) == {token, *map(make_tokenizer().token_text, named)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "parameter", "message"),
+    [
+        ({"prompt_logprobs": 0, "stream": True}, "prompt_logprobs", "not available when `stream=True`"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs", "prompt logprobs of 21, which is greater than max allowed: 20"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs", "must be a positive value"),
+        ({"logprob_token_ids": [1]}, "logprob_token_ids", "`logprobs` must be set"),
+        ({"logprob_token_ids": [10**6], "logprobs": 1}, "logprob_token_ids", "vocabulary ends at"),
+        (
+            {"logprob_token_ids": [1], "logprobs": 1, "echo": True, "max_tokens": 0},
+            "logprob_token_ids",
+            "no tokens are generated",
+        ),
+        ({"bad_words": [""]}, "bad_words", "must not hold an empty string"),
+    ],
+)
+async def test_what_cannot_be_told_is_refused(server, fields, parameter, message):
+    response = await server.complete(**fields)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == parameter
+    assert message in response.json()["error"]["message"]
+
+
 async def test_special_tokens_around_the_prompt_are_the_request_s_choice(server):
     for adds in (True, False):
         body = (await server.complete(add_special_tokens=adds, return_token_ids=True)).json()
@@ -136,7 +231,7 @@ async def test_an_error_in_one_of_many_prompts_ends_the_stream(serve, runner):
 
 BODIES = st.fixed_dictionaries(
     {
-        "max_tokens": st.integers(1, 40),
+        "max_tokens": st.integers(0, 40),
         "prompt": st.lists(st.sampled_from(["Hi", "Ho ho", "a b c"]), min_size=1, max_size=3),
     },
     optional={
@@ -146,6 +241,7 @@ BODIES = st.fixed_dictionaries(
         "stream_interval": st.integers(1, 5),
         "return_token_ids": st.just(True),
         "echo": st.booleans(),
+        "bad_words": st.just(["jumps"]),
     },
 )
 
@@ -153,8 +249,7 @@ BODIES = st.fixed_dictionaries(
 @settings(max_examples=40)
 @given(body=BODIES)
 def test_the_stream_says_what_the_whole_answer_says(body):
-    if body.get("echo"):
-        body.pop("logprobs", None)
+    body["max_tokens"] = body["max_tokens"] or 1 - body.get("echo", False)
     asyncio.run(compare(body))
 
 

@@ -85,6 +85,50 @@ def test_completions(client):
     assert "".join(chunk.choices[0].text for chunk in stream) == whole.choices[0].text
 
 
+def test_prompts_are_scored_as_evaluation_harnesses_ask_for_it(client, engine):
+    """lm-eval's request: context and continuation as tokens, echoed, of which it sums up the continuation's part."""
+    encode = engine.tokenizer.encode
+    questions = [("The capital of France is", " Paris."), ("The capital of France is", " Berlin."), ("Hello", " there")]
+    prompts = [[*encode(context), *encode(rest, add_special_tokens=False)] for context, rest in questions]
+    for max_tokens in (0, 1):
+        body = client.completions.create(
+            model=NAME, prompt=prompts, max_tokens=max_tokens, logprobs=1, echo=True, temperature=0, seed=1234
+        )
+        assert [choice.index for choice in body.choices] == [0, 1, 2]
+        for (context, rest), token_ids, choice in zip(questions, prompts, body.choices, strict=True):
+            end = len(token_ids)
+            logprobs = choice.logprobs
+            assert len(logprobs.token_logprobs) == end + max_tokens
+            assert choice.text.startswith(context + rest)
+            params = engine.default_sampling_params(max_tokens=1, prompt_logprobs=1)
+            *_, expected = engine.submit({"prompt_token_ids": token_ids}, params)
+            for index in range(len(encode(context)), end):
+                known = expected.prompt_logprobs[index]
+                assert logprobs.token_logprobs[index] == pytest.approx(known[token_ids[index]].logprob, abs=1e-3)
+                best = max(logprobs.top_logprobs[index], key=logprobs.top_logprobs[index].get)
+                assert (best == logprobs.tokens[index]) == (known[token_ids[index]].rank == 1)
+
+
+def test_bad_words_are_not_written(client):
+    question: list = [{"role": "user", "content": "What is the capital of France?"}]
+    plain = client.chat.completions.create(model=NAME, messages=question, temperature=0, max_tokens=24)
+    assert "Paris" in plain.choices[0].message.content
+    for stream in (False, True):
+        found = client.chat.completions.create(
+            model=NAME,
+            messages=question,
+            temperature=0,
+            max_tokens=24,
+            stream=stream,
+            extra_body={"bad_words": ["Paris"]},
+        )
+        texts = (
+            [chunk.choices[0].delta.content or "" for chunk in found] if stream else [found.choices[0].message.content]
+        )
+        assert "".join(texts)
+        assert "Paris" not in "".join(texts)
+
+
 def test_many_callers_at_once(client):
     def ask(index):
         return client.chat.completions.create(model=NAME, messages=MESSAGES, max_tokens=8, temperature=0, stop=None)

@@ -95,6 +95,8 @@ async def test_logprobs(server):
         ({"n": 2}, "n"),
         ({"max_output_tokens": 0}, "max_tokens"),
         ({"top_logprobs": 21}, "top_logprobs"),
+        ({"prompt_logprobs": 0}, "prompt_logprobs"),
+        ({"logprob_token_ids": [1]}, "logprob_token_ids"),
         ({"reasoning": {"effort": "very"}}, "body.reasoning.effort"),
         ({"guided_json": {}}, "guided_json"),
     ],

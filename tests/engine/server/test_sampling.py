@@ -6,7 +6,7 @@ from vllm_local.errors import InvalidRequestError
 from vllm_local.sampling_params import RequestOutputKind
 from vllm_local.server.protocol.chat import ChatCompletionRequest
 from vllm_local.server.protocol.completions import CompletionRequest
-from vllm_local.server.sampling import chat_sampling_params, completion_sampling_params
+from vllm_local.server.sampling import chat_sampling_params, completion_sampling_params, num_listed
 from vllm_local.server.settings import ServerSettings
 
 FIELDS = {
@@ -27,8 +27,16 @@ FIELDS = {
     "logit_bias": {"5": 1.5},
     "allowed_token_ids": [1, 2],
     "skip_special_tokens": False,
+    "bad_words": ["fox"],
+    "prompt_logprobs": 2,
 }
-EXPECTED = {"stop": ("a", "b"), "stop_token_ids": (3,), "logit_bias": {5: 1.5}, "allowed_token_ids": (1, 2)}
+EXPECTED = {
+    "bad_words": ("fox",),
+    "stop": ("a", "b"),
+    "stop_token_ids": (3,),
+    "logit_bias": {5: 1.5},
+    "allowed_token_ids": (1, 2),
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +86,24 @@ def test_logprobs(engine):
     assert complete(engine, logprobs=0).logprobs == 0
 
 
+@pytest.mark.parametrize("make", [chat, complete])
+def test_named_tokens_take_the_place_of_the_best(engine, make):
+    params = make(engine, logprobs=True, logprob_token_ids=[3, 5])
+    assert (params.logprobs, params.logprob_token_ids) == (None, (3, 5))
+    assert num_listed(params) == 3
+    params = make(engine, logprobs=True, logprob_token_ids=[])
+    assert (params.logprob_token_ids, num_listed(params)) == (None, params.logprobs)
+
+
+def test_echo_describes_the_prompt_where_logprobs_are_told(engine):
+    assert complete(engine, echo=True, logprobs=3).prompt_logprobs == 3
+    assert complete(engine, echo=True, logprobs=3, stream=True).prompt_logprobs == 3
+    assert complete(engine, echo=True, logprobs=3, prompt_logprobs=1).prompt_logprobs == 1
+    assert complete(engine, echo=True).prompt_logprobs is None
+    assert complete(engine, logprobs=3).prompt_logprobs is None
+    assert chat(engine, echo=True, logprobs=True, top_logprobs=3).prompt_logprobs is None
+
+
 @pytest.mark.parametrize(
     ("make", "fields", "match", "parameter"),
     [
@@ -86,6 +112,9 @@ def test_logprobs(engine):
         (chat, {"logprobs": True, "top_logprobs": -2}, "must be a positive value", "top_logprobs"),
         (complete, {"logprobs": 25}, "of 25, which is greater than max allowed: 20", "logprobs"),
         (complete, {"logprobs": -1}, "must be a positive value", "logprobs"),
+        (chat, {"logprob_token_ids": [1]}, "`logprobs` must be set to true", "logprob_token_ids"),
+        (chat, {"prompt_logprobs": 21}, "prompt logprobs of 21, which is greater than", "prompt_logprobs"),
+        (chat, {"prompt_logprobs": 1, "stream": True}, "not available when `stream=True`", "prompt_logprobs"),
         (chat, {"max_tokens": 0}, "max_tokens must be at least 1, got 0", "max_tokens"),
         (chat, {"n": 2, "temperature": 0}, "n must be 1 when using greedy sampling", "n"),
     ],

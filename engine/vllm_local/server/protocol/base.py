@@ -61,8 +61,16 @@ class SamplingFields(BaseModel):
     min_tokens: int | None = None
     logit_bias: _Biases | None = None
     allowed_token_ids: Items[int] | None = None
+    bad_words: Items[str] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
+
+
+class LogprobFields(BaseModel):
+    """Which log-probabilities are told, besides those that each route names in its own way."""
+
+    prompt_logprobs: int | None = None
+    logprob_token_ids: Items[int] | None = None
 
 
 class DeliveryFields(BaseModel):

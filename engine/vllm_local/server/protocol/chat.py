@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vllm_local.server.protocol.base import DeliveryFields, RequestBody, SamplingFields, TemplateFields
+from vllm_local.server.protocol.base import DeliveryFields, LogprobFields, RequestBody, SamplingFields, TemplateFields
 
 
-class ChatCompletionRequest(TemplateFields, SamplingFields, DeliveryFields, RequestBody):
+class ChatCompletionRequest(TemplateFields, SamplingFields, LogprobFields, DeliveryFields, RequestBody):
     """A conversation to be continued."""
 
     max_tokens: int | None = None
