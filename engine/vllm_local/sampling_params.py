@@ -7,9 +7,12 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from vllm_local.errors import InvalidRequestError
+from vllm_local.structured_outputs_params import StructuredOutputsParams
+
+__all__ = ["RequestOutputKind", "SamplingParams", "StructuredOutputsParams"]
 
 MAX_LOGPROBS = 20
 """Most alternatives a token's logprobs may list (OpenAI's limit)."""
@@ -67,7 +70,7 @@ class SamplingParams:
         allowed_token_ids: When given, no other token is sampled.
         skip_special_tokens: Leave special tokens out of the text.
         output_kind: What each output carries.
-        structured_outputs: A constraint as plain data; not supported in this version.
+        structured_outputs: The form that the answer must have; a mapping of its fields will do.
     """
 
     n: int = 1
@@ -93,7 +96,7 @@ class SamplingParams:
     allowed_token_ids: Sequence[int] | None = None
     skip_special_tokens: bool = True
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
-    structured_outputs: Any = None
+    structured_outputs: StructuredOutputsParams | None = None
 
     def __post_init__(self) -> None:
         """Brings the fields to one form and checks them.
@@ -110,6 +113,7 @@ class SamplingParams:
         object.__setattr__(self, "logprob_token_ids", tuple(dict.fromkeys(named)) or None)
         object.__setattr__(self, "logit_bias", _as_logit_bias(self.logit_bias))
         object.__setattr__(self, "top_k", 0 if self.top_k == -1 else self.top_k)
+        object.__setattr__(self, "structured_outputs", _as_structured_outputs(self.structured_outputs))
         _check_types(self)
         _check_bounds(self)
 
@@ -212,9 +216,6 @@ def _check_bounds(params: SamplingParams) -> None:
     if params.n > 1 and params.is_greedy:
         _refuse("n", "must be 1 when using greedy sampling (temperature 0)", params.n)
     _check_logprob_token_ids(params)
-    if params.structured_outputs is not None:
-        message = "structured_outputs is not supported in this version; ask for JSON in the prompt instead."
-        raise InvalidRequestError(message, parameter="structured_outputs")
 
 
 def _check_logprob_token_ids(params: SamplingParams) -> None:
@@ -242,7 +243,7 @@ def _check_number(name: str, value: object) -> None:
         _refuse(name, "must be finite", value)
 
 
-def _refuse(name: str, rule: str, value: object) -> None:
+def _refuse(name: str, rule: str, value: object) -> NoReturn:
     raise InvalidRequestError(f"{name} {rule}, got {reprlib.repr(value)}.", parameter=name)
 
 
@@ -257,6 +258,18 @@ def _as_strings(stop: object) -> tuple[str, ...]:
         rule = f"takes at most {MAX_STOP_STRINGS} strings of at most {MAX_STOP_STRING_LENGTH} characters"
         raise InvalidRequestError(f"stop {rule}, got {len(strings)}.", parameter="stop")
     return strings
+
+
+def _as_structured_outputs(given: object) -> StructuredOutputsParams | None:
+    if given is None or isinstance(given, StructuredOutputsParams):
+        return given
+    if not isinstance(given, Mapping):
+        _refuse("structured_outputs", "must be StructuredOutputsParams or a mapping of its fields", given)
+    try:
+        return StructuredOutputsParams(**given)
+    except TypeError as error:
+        message = f"structured_outputs has a field that there is not: {error}."
+        raise InvalidRequestError(message, parameter="structured_outputs") from error
 
 
 def _as_bad_words(bad_words: object) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def test_defaults_are_those_of_vllm() -> None:
         ("ignore_eos", "no", "ignore_eos must be True or False, got 'no'"),
         ("skip_special_tokens", None, "skip_special_tokens must be True or False"),
         ("output_kind", "delta", "output_kind must be a RequestOutputKind, got 'delta'"),
-        ("structured_outputs", {"json": {}}, "structured_outputs is not supported in this version"),
+        ("structured_outputs", "json", "structured_outputs must be StructuredOutputsParams or a mapping"),
     ],
 )
 def test_bad_values_are_refused_by_name(name: str, value: Any, message: str) -> None:
