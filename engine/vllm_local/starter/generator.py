@@ -21,7 +21,7 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (26, translate),
+    (34, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
