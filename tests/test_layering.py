@@ -39,7 +39,7 @@ worker                  ► models ► layers ► kernels
 worker                  ► sampling ► kernels
 chat, structured_output ► tokenizer
 """
-BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io"]
+BOTTOM = ["errors", "config", "sampling_params", "request", "outputs", "step_io", "loopback"]
 
 # Scripts that run on top of the engine; nothing imports them.
 SCRIPTS = (
