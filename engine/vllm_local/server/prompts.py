@@ -14,7 +14,7 @@ from vllm_local.server.protocol.completions import CompletionRequest
 
 MAX_CACHE_SALT = 128
 MAX_ANSWERS = 2048
-"""Answers to one request, whose prompts may be many: each has a place in all books, and bodies have room for millions."""
+"""Answers to one request, whose prompts may be many: each has a place in all books; bodies have room for millions."""
 _OWN_PARAMETERS = ("self", "messages", "tools", "add_generation_prompt", "continue_final_message")
 
 
