@@ -25,8 +25,9 @@ from langchain_vllm_local._server_errors import (
     ServerStreamError,
     translate_http,
 )
-from langchain_vllm_local._server_requests import chat_arguments, is_loopback, root_url, tokenize_body
+from langchain_vllm_local._server_requests import chat_arguments, root_url, tokenize_body
 from langchain_vllm_local._server_results import StreamAssembler
+from vllm_local.loopback import is_loopback_url
 
 Item = TypeVar("Item")
 Key = SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None
@@ -229,7 +230,7 @@ def async_client(settings: ConnectionSettings) -> openai.AsyncOpenAI:
 
 def transport_arguments(base_url: str, proxy: str | None = None) -> dict[str, Any]:
     """Returns how an HTTP client gets to a server: never through the environment's proxy on this machine."""
-    return {"trust_env": not is_loopback(base_url), **({"proxy": proxy} if proxy else {})}
+    return {"trust_env": not is_loopback_url(base_url), **({"proxy": proxy} if proxy else {})}
 
 
 def request_headers(settings: ConnectionSettings) -> dict[str, str]:
@@ -237,7 +238,7 @@ def request_headers(settings: ConnectionSettings) -> dict[str, str]:
 
     On this machine a new connection costs nothing, and an old one may be closed by the server just when it is used.
     """
-    close = {"Connection": "close"} if is_loopback(settings.base_url) else {}
+    close = {"Connection": "close"} if is_loopback_url(settings.base_url) else {}
     return {**close, **dict(settings.headers)}
 
 

@@ -89,6 +89,8 @@ class ChatVLLMLocalFields(BaseChatModel):
     """Added to the logits, by token id."""
     allowed_token_ids: list[int] | None = None
     """When given, no other token is sampled."""
+    bad_words: list[str] | None = None
+    """Words that are not written."""
     skip_special_tokens: bool | None = None
     """Leave special tokens out of the answer; True unless set."""
 

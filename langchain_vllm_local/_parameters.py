@@ -47,6 +47,7 @@ SAMPLING_NAMES: tuple[str, ...] = (
     "repetition_penalty",
     "logit_bias",
     "allowed_token_ids",
+    "bad_words",
     "skip_special_tokens",
 )
 """Handed to the engine's SamplingParams as they are."""
@@ -145,6 +146,8 @@ UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "use_responses_api": ((False,), "the Responses API is OpenAI's own; leave it out"),
     "response_format": (({"type": "text"},), "constrained output is not in this version yet; ask for JSON in words"),
     "structured_outputs": ((), "constrained output is not in this version yet; ask for JSON in words"),
+    "prompt_logprobs": ((), "LangChain's messages have no place for them; ask `vllm_local.LLM`, or a server"),
+    "logprob_token_ids": (([],), "LangChain's messages have no place for them; ask `vllm_local.LLM`, or a server"),
     "parallel_tool_calls": ((True,), "tool calls are not constrained in this version yet"),
     "functions": (([],), "OpenAI has replaced it by `tools`"),
     "function_call": (("auto", "none"), "OpenAI has replaced it by `tool_choice`"),

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import openai
@@ -32,7 +32,9 @@ _CONTEXT_FULL = re.compile(
     r"Input tokens exceed the configured limit|exceeds the context window|ContextWindowExceededError"
 )
 _MAX_LENGTH = re.compile(r"(?:maximum context length is|maximum model length of) (\d+)")
-_PROMPT_LENGTH = re.compile(r"(?:contains(?: at least)?|prompt \(length|resulted in) (\d+)|\((\d+) in the messages")
+_PROMPT_LENGTH = re.compile(
+    r"(?:contains(?: at least)?|prompt \(length|resulted in) (\d+)(?! characters)(?!\d)|\((\d+) in the messages"
+)
 
 
 class ServerInvalidRequestError(local.LocalInvalidRequestError, openai.BadRequestError):
@@ -48,15 +50,21 @@ class ServerContextOverflowError(local.LocalContextOverflowError, openai.BadRequ
     """A prompt that does not fit the model's context, in the server's words."""
 
     def __init__(self, message: str, *, response: Any, body: object | None) -> None:
-        """Reads the numbers from the message; 0 where it does not tell them."""
+        """Reads the numbers from the message; 0 where it does not tell them: vLLM may count characters instead."""
         openai.BadRequestError.__init__(self, message, response=response, body=body)
         self.parameter = "input_tokens"
         self.max_model_len = _number(_MAX_LENGTH, message)
         self.num_prompt_tokens = _number(_PROMPT_LENGTH, message)
 
-    def __reduce__(self) -> tuple[type[local.LocalContextOverflowError], tuple[int, int]]:
+    def __reduce__(self) -> tuple[Callable[..., local.LocalContextOverflowError], tuple[str, int, int]]:  # type: ignore[override]
         """Pickles without the HTTP response, which cannot be."""
-        return local.LocalContextOverflowError, (self.num_prompt_tokens, self.max_model_len)
+        return _without_response, (self.message, self.num_prompt_tokens, self.max_model_len)
+
+
+def _without_response(message: str, num_prompt_tokens: int, max_model_len: int) -> local.LocalContextOverflowError:
+    error = local.LocalContextOverflowError(num_prompt_tokens, max_model_len)
+    error.args = (message,)
+    return error
 
 
 class ServerModelNotFoundError(local.LocalModelNotFoundError, openai.NotFoundError):

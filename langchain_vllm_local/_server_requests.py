@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -131,14 +130,3 @@ def normalized_base_url(base_url: str) -> str:
 def root_url(base_url: str) -> str:
     """Returns where `/tokenize` and `/health` are: beside `/v1`, below any prefix."""
     return base_url.removesuffix(_VERSION_PATH)
-
-
-def is_loopback(base_url: str) -> bool:
-    """Whether a server is on this machine, where no proxy leads."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

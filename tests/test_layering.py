@@ -48,6 +48,7 @@ BOTTOM = [
     "request",
     "outputs",
     "step_io",
+    "loopback",
 ]
 
 # Scripts that run on top of the engine; nothing imports them.

@@ -11,7 +11,7 @@ from langchain_core import exceptions as langchain
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_vllm_local import ChatVLLMLocal
-from langchain_vllm_local._server_requests import is_loopback, normalized_base_url, root_url
+from langchain_vllm_local._server_requests import normalized_base_url, root_url
 from tests.langchain.recording_server import USAGE, Recorder, answer, piece
 from vllm_local.errors import ContextLengthError, InvalidConfigError, InvalidRequestError
 
@@ -379,20 +379,6 @@ def test_a_server_that_cannot_count(server, attach):
 )
 def test_addresses(given, base, root):
     assert (normalized_base_url(given), root_url(base)) == (base, root)
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("http://localhost:8000/v1", True),
-        ("http://127.0.0.2/v1", True),
-        ("http://[::1]:8000/v1", True),
-        ("http://localhost.example.org/v1", False),
-        ("http://10.0.0.1/v1", False),
-    ],
-)
-def test_loopback(address, expected):
-    assert is_loopback(address) is expected
 
 
 # ── The chat model around it ──

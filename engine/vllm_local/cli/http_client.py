@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 
 from vllm_local.cli.flags.arguments import API_KEY_VARIABLE
 from vllm_local.errors import InvalidConfigError, VLLMLocalError
+from vllm_local.loopback import is_loopback
 
 
 def client_arguments(url: str, api_key: str | None = None, *, verify: bool = True) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def client_arguments(url: str, api_key: str | None = None, *, verify: bool = Tru
         InvalidConfigError: The URL is none.
     """
     try:
-        is_local = is_loopback(url)
+        is_local = is_loopback(httpx.URL(url).host)
     except httpx.InvalidURL as error:
         raise InvalidConfigError(f"{url!r} is no URL such as http://localhost:8000/v1: {error}") from error
     key = api_key or os.environ.get(API_KEY_VARIABLE)
@@ -38,15 +38,6 @@ def client_arguments(url: str, api_key: str | None = None, *, verify: bool = Tru
         # A proxy cannot reach this machine's own loopback address.
         "trust_env": not is_local,
     }
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine."""
-    host = httpx.URL(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> VLLMLocalError:

@@ -16,6 +16,7 @@ from vllm_local.server.context import make_context
 from vllm_local.server.errors import answer_error, answer_http_error, answer_invalid_body, answer_nobody
 from vllm_local.server.middleware.authentication import Authentication
 from vllm_local.server.middleware.body_limit import BodyLimit
+from vllm_local.server.middleware.host_check import HostCheck, checks_hosts
 from vllm_local.server.middleware.request_id_header import RequestIdHeader
 from vllm_local.server.middleware.root_path import RootPath
 from vllm_local.server.openapi import ERROR_RESPONSES, PLAIN_ERROR_RESPONSES, describe_app
@@ -81,3 +82,5 @@ def _add_middleware(app: FastAPI, settings: ServerSettings) -> None:
             allow_methods=settings.allowed_methods,
             allow_headers=settings.allowed_headers,
         )
+    if checks_hosts(settings):
+        app.add_middleware(HostCheck, settings=settings)

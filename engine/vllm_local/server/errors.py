@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import islice
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -64,7 +63,6 @@ _PATH = re.compile(r"(?<![^\s'\"(=])(?:[A-Za-z]:)?[\\/](?:[^\\/\s]+[\\/])+[^\s'\
 _MAX_ERRORS = 10
 _MAX_INPUT = 200
 _MAX_MESSAGE = 2000
-_MAX_ITEMS = 8
 
 
 def status_of(error: Exception) -> ErrorStatus:
@@ -157,21 +155,16 @@ def _location(parts: Sequence[object]) -> str:
 
 def _show_problem(problem: Mapping[str, Any]) -> str:
     shown = {"type": problem.get("type"), "loc": _location(problem.get("loc", ())), "msg": problem.get("msg")}
-    shown["input"] = _shorten(_excerpt(problem.get("input")), _MAX_INPUT)
+    shown["input"] = _excerpt(problem.get("input"))
     return str(shown)
 
 
-def _excerpt(value: object, depth: int = 3) -> str:
-    """Returns the beginning of a value as Python writes it; all of it could be as long as a body."""
-    if not isinstance(value, (dict, list)):
-        return repr(value[:_MAX_INPUT] if isinstance(value, (str, bytes)) else value)
-    if not depth:
-        return "…"
-    more = ", …" if len(value) > _MAX_ITEMS else ""
-    if isinstance(value, list):
-        return f"[{', '.join(_excerpt(item, depth - 1) for item in value[:_MAX_ITEMS])}{more}]"
-    items = islice(value.items(), _MAX_ITEMS)
-    return f"{{{', '.join(f'{_excerpt(name)}: {_excerpt(item, depth - 1)}' for name, item in items)}{more}}}"
+def _excerpt(value: object) -> str:
+    """Returns a value as vLLM shows it: no more than the size of what could hold a conversation."""
+    if isinstance(value, (dict, list)):
+        return f"<{type(value).__name__} of {len(value)} items>"
+    text = value if isinstance(value, str) else repr(value)
+    return _shorten(text, _MAX_INPUT)
 
 
 def _shorten(text: str, limit: int) -> str:

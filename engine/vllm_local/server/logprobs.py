@@ -102,10 +102,10 @@ def _best(by_id: dict[int, Logprob]) -> list[int]:
 
 
 def _token_entry(token_id: int, item: Logprob, as_token_ids: bool) -> dict[str, Any]:
-    token = _spell(token_id, item, as_token_ids)
+    text = item.decoded_token
     # A token that holds part of a character reads as U+FFFD; its bytes cannot be told from that text.
-    is_known = item.decoded_token is not None and "\ufffd" not in item.decoded_token
-    return {"token": token, "logprob": _finite(item), "bytes": list(token.encode()) if is_known else None}
+    encoded = None if text is None or "\ufffd" in text else list(text.encode())
+    return {"token": _spell(token_id, item, as_token_ids), "logprob": _finite(item), "bytes": encoded}
 
 
 def _spell(token_id: int, item: Logprob, as_token_ids: bool) -> str:

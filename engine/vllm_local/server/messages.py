@@ -82,10 +82,10 @@ async def answer_message(context: ServerContext, request: MessagesRequest, answe
 
 def as_conversation(request: CountTokensRequest) -> TemplateFields:
     """Returns Anthropic's conversation as OpenAI's: the system prompt is a message."""
-    messages: list[dict[str, Any]] = [message.model_dump() for message in request.messages]
+    messages: list[dict[str, Any]] = [{"role": item.role, "content": item.content} for item in request.messages]
     if request.system:
         messages.insert(0, {"role": "system", "content": request.system})
-    return TemplateFields(messages=messages)
+    return TemplateFields.model_construct(messages=messages)  # not checked again: there may be very many
 
 
 def _refuse_unsupported(request: CountTokensRequest) -> None:

@@ -66,6 +66,9 @@ class Metrics:
         self.decode = self._seconds("request_decode_time_seconds", "Time from first to last token in seconds.")
         self.prompt_tokens = self._histogram("request_prompt_tokens", "Number of prefill tokens.", lengths)
         self.generation_tokens = self._histogram("request_generation_tokens", "Number of generation tokens.", lengths)
+        self.longest_generation = self._histogram(
+            "request_max_num_generation_tokens", "Number of generation tokens of a request's longest answer.", lengths
+        )
         self.params_n = self._histogram("request_params_n", "The n request parameter.", _CHOICES)
         self.params_max_tokens = self._histogram(
             "request_params_max_tokens", "The max_tokens request parameter.", lengths
@@ -160,6 +163,7 @@ class RequestRecord:
         metrics = self._metrics
         metrics.end_to_end.observe(now - self._arrived)
         metrics.prompt_tokens.observe(self._num_prompt_tokens)
+        metrics.longest_generation.observe(max(self._num_tokens.values(), default=0))
         metrics.params_n.observe(self._params.n)
         if self._params.max_tokens is not None:
             metrics.params_max_tokens.observe(self._params.max_tokens)

@@ -32,9 +32,10 @@ class ErrorResponse(BaseModel):
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The request is wrong; `param` names the field."},
     401: {"description": "The key is missing or wrong."},
+    403: {"model": ErrorResponse, "description": "The server does not go by the name in `Host`."},
     404: {"model": ErrorResponse, "description": "There is no such model."},
     408: {"model": ErrorResponse, "description": "The body stopped coming."},
-    413: {"model": ErrorResponse, "description": "The body is too large."},
+    413: {"model": ErrorResponse, "description": "The body is too large, or has too many values."},
     500: {"model": ErrorResponse, "description": "The engine failed."},
     503: {"model": ErrorResponse, "description": "Too many requests wait, or the server is shutting down."},
 }

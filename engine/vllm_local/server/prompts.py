@@ -13,6 +13,8 @@ from vllm_local.server.protocol.base import DeliveryFields, TemplateFields
 from vllm_local.server.protocol.completions import CompletionRequest
 
 MAX_CACHE_SALT = 128
+MAX_ANSWERS = 2048
+"""Answers to one request, whose prompts may be many: each has a place in all books; bodies have room for millions."""
 _OWN_PARAMETERS = ("self", "messages", "tools", "add_generation_prompt", "continue_final_message")
 
 
@@ -68,9 +70,13 @@ async def read_prompts(context: ServerContext, request: CompletionRequest) -> li
     """Returns the prompts of a completion request, of which there may be many.
 
     Raises:
-        InvalidRequestError: There is none, or one is empty.
+        InvalidRequestError: There is none, or they ask for more than MAX_ANSWERS answers.
     """
     prompts = _split_prompts(request.prompt)
+    num_answers = len(prompts) * (request.n or 1)
+    if num_answers > MAX_ANSWERS:
+        message = f"A request has room for {MAX_ANSWERS} answers, n to each prompt, got {num_answers}; send several."
+        raise InvalidRequestError(message, parameter="prompt")
     return [await _encode(context, prompt, request) for prompt in prompts]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,7 @@ def run_server(config: EngineConfig, settings: ServerSettings) -> None:
     with contextlib.closing(bind(settings)) as listener, _unlinking(settings), AsyncLLM(config) as engine:
         server = Server(engine, create_app(engine, settings), settings)
         _say_what_was_found(engine, settings)
+        gc.freeze()  # else a body of many values has the collector walk all of torch's objects again and again
         server.run([listener])
         if server.engine_error is not None:
             raise server.engine_error

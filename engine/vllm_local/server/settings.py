@@ -22,6 +22,8 @@ class ServerSettings:
         port: TCP port; 0 takes a free one.
         uds: Path of a Unix domain socket to listen on instead.
         api_key: Keys that are let in; none means that everybody is.
+        allowed_hosts: Names by which the server may be called (the Host header) beside its own; "*" is any. By default
+            a server on loopback without a key takes none but loopback's, so that no web page gets in under its name.
         served_model_name: Names that requests may use; the first is the one in answers to requests without. By default
             the engine's model.
         root_path: Path under which a proxy shows the server.
@@ -64,6 +66,7 @@ class ServerSettings:
     port: int = 8000
     uds: str | None = None
     api_key: tuple[str, ...] = field(default=(), repr=False)
+    allowed_hosts: tuple[str, ...] = ()
     served_model_name: tuple[str, ...] = ()
     root_path: str = ""
     ssl_keyfile: str | None = None
@@ -149,7 +152,7 @@ class ServerSettings:
             raise InvalidConfigError("uds must be the path of a socket, got an empty text.")
 
 
-_TUPLES = ("api_key", "served_model_name", "allowed_origins", "allowed_methods", "allowed_headers")
+_TUPLES = ("api_key", "allowed_hosts", "served_model_name", "allowed_origins", "allowed_methods", "allowed_headers")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "chat_template_content_format": ("auto", "string", "openai"),
     "uvicorn_log_level": ("critical", "error", "warning", "info", "debug", "trace"),

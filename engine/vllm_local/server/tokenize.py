@@ -49,6 +49,8 @@ async def detokenize(request: DetokenizeRequest, raw: Request) -> Response:
 
 async def _encode(context: ServerContext, request: TokenizeRequest) -> list[int]:
     if request.prompt is None:
+        if not request.messages:
+            raise InvalidRequestError("Either prompt or messages must be given.", parameter="prompt")
         return await render_chat(context, request, request.tools)
     if request.messages:
         raise InvalidRequestError("Only one of prompt and messages can be tokenized.", parameter="prompt")

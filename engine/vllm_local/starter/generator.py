@@ -21,7 +21,7 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (26, translate),
+    (60, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
@@ -66,7 +66,7 @@ _LONG_FROM, _LONG_SHARE = 2000, 0.5
 
 def tool_share(room: int) -> float:
     """Return the share of conversations with tools: higher where there is room for their descriptions."""
-    return 0.14 if room < 400 else 0.3 if room < 700 else 0.4 if room < 2000 else 0.55
+    return 0.12 if room < 400 else 0.26 if room < 700 else 0.36 if room < 2000 else 0.55
 
 
 def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> Conversation:

@@ -43,7 +43,7 @@ class Pace:
     block_steps: int
 
 
-_PACES = {"cpu": Pace(1024, 6, 64), "cuda": Pace(8192, 16, 8)}
+_PACES = {"cpu": Pace(1024, 12, 32), "cuda": Pace(8192, 16, 8)}
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
     (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),

@@ -124,7 +124,9 @@ class TestWholeAnswers:
         token_ids = make_tokenizer().encode(ANSWER)[:2]
         (choice,) = body["choices"]
         assert choice["token_ids"] == token_ids
-        assert [entry["token"] for entry in choice["logprobs"]["content"]] == [f"token_id:{item}" for item in token_ids]
+        entries = choice["logprobs"]["content"]
+        assert [entry["token"] for entry in entries] == [f"token_id:{item}" for item in token_ids]
+        assert ANSWER.startswith(bytes(entries[0]["bytes"] + entries[1]["bytes"]).decode())
         assert body["prompt_token_ids"] == server.engine.render(MESSAGES)
         assert body["prompt_text"] == server.engine.renderer.render(MESSAGES)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_tokenizer
 from tests.engine.server.rig import LeavingClient, Server, until
 from vllm_local.server.app import create_app
+from vllm_local.server.prompts import MAX_ANSWERS
 from vllm_local.server.settings import ServerSettings
 
 PATH = "/v1/completions"
@@ -201,6 +202,15 @@ async def test_special_tokens_around_the_prompt_are_the_request_s_choice(server)
     for adds in (True, False):
         body = (await server.complete(add_special_tokens=adds, return_token_ids=True)).json()
         assert body["choices"][0]["prompt_token_ids"] == make_tokenizer().encode("Hi", add_special_tokens=adds)
+
+
+@pytest.mark.parametrize(("num_prompts", "n"), [(MAX_ANSWERS + 1, 1), (MAX_ANSWERS // 128 + 1, 128)])
+async def test_too_many_answers(server, runner, num_prompts, n):
+    response = await server.complete(prompt=[[1]] * num_prompts, n=n, temperature=1)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "prompt")
+    assert f"room for {MAX_ANSWERS} answers, n to each prompt, got {num_prompts * n};" in error["message"]
+    assert runner.num_steps == 0
 
 
 async def test_a_wrong_prompt_among_others_starts_none(server, runner):

@@ -121,6 +121,22 @@ async def test_a_long_body_is_not_echoed(server):
 
 
 @pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"messages": "Hi"}, "'input': 'Hi'"),
+        ({"messages": {"secret": 1}}, "'input': '<dict of 1 items>'"),
+        ({"messages": MESSAGES, "seed": ["secret", 2]}, "'input': '<list of 2 items>'"),
+        ({"content": "secret"}, "'input': '<dict of 1 items>'"),
+        ({"messages": MESSAGES, "seed": 1.5}, "'input': '1.5'"),
+    ],
+)
+async def test_values_are_shown_as_vllm_shows_them(server, body, shown):
+    message = (await server.client.post(PATH, json=body)).json()["error"]["message"]
+    assert shown in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"messages": [5] * 200_000},

@@ -14,6 +14,7 @@ HISTOGRAMS = [
     "request_prefill_time_seconds",
     "request_decode_time_seconds",
     "request_prompt_tokens",
+    "request_max_num_generation_tokens",
     "request_params_n",
     "request_params_max_tokens",
 ]
@@ -33,6 +34,7 @@ async def test_a_request_is_counted_under_vllm_s_names(server, stream):
     assert sample(samples, "request_prompt_tokens_sum") == 2 * num_prompt_tokens
     assert sample(samples, "request_generation_tokens_count") == 3
     assert sample(samples, "request_generation_tokens_sum") == 22
+    assert sample(samples, "request_max_num_generation_tokens_sum") == 15
     assert sample(samples, "request_params_n_sum") == 3
     assert sample(samples, "request_params_max_tokens_sum") == 15
     assert 0 < sample(samples, "inter_token_latency_seconds_count") <= 22 - 3  # first tokens may come with others

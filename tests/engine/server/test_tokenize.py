@@ -41,7 +41,8 @@ async def test_there_and_back(server):
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("/tokenize", {}, "messages"),
+        ("/tokenize", {}, "prompt"),
+        ("/tokenize", {"messages": []}, "prompt"),
         ("/tokenize", {"prompt": "a", "messages": MESSAGES}, "prompt"),
         ("/tokenize", {"prompt": "a", "model": "nope"}, "model"),
         ("/detokenize", {"tokens": [-1]}, "tokens"),

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from transformers import AutoTokenizer
@@ -8,6 +9,7 @@ from transformers import AutoTokenizer
 from tests.engine.tokenizer import samples
 from vllm_local.config import EngineConfig
 from vllm_local.errors import CorruptModelError, InvalidRequestError, ModelLoadError
+from vllm_local.tokenizer.backends import LONG_TEXT
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 TEMPLATE = "{{ messages[0]['content'] }}"
@@ -195,6 +197,40 @@ def test_odd_declarations_declare_nothing(folder, config):
 def test_half_a_surrogate_pair_is_no_text(folder):
     with pytest.raises(InvalidRequestError, match=r"cannot be encoded.*surrogates not allowed"):
         Tokenizer.from_path(folder).encode("a\ud800b")
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+def test_long_texts_have_the_tokens_that_transformers_gives_them(tmp_path, kind):
+    folder = samples.save(samples.KINDS[kind](), tmp_path)
+    theirs, ours = AutoTokenizer.from_pretrained(str(folder)), Tokenizer.from_path(folder)
+    text = " ".join(samples.TEXTS) * (LONG_TEXT // 50)
+    assert len(text) > LONG_TEXT
+    for special in (True, False):
+        assert ours.encode(text, add_special_tokens=special) == theirs.encode(text, add_special_tokens=special)
+    with pytest.raises(InvalidRequestError, match=r"cannot be encoded.*surrogates not allowed"):
+        ours.encode(f"{text}\ud800")
+
+
+def test_other_threads_run_while_a_long_text_is_tokenised(folder):
+    """A thread that cannot run cannot count; one that holds the interpreter lets it count now and then at most."""
+    tokenizer, text = Tokenizer.from_path(folder), "abc def! " * (3 * LONG_TEXT)
+    count, is_over = 0, threading.Event()
+
+    def go_on_counting():
+        nonlocal count
+        while not is_over.is_set():
+            count += 1
+
+    thread = threading.Thread(target=go_on_counting)
+    thread.start()
+    try:
+        before = count
+        tokenizer.encode(text)
+        during = count - before
+    finally:
+        is_over.set()
+        thread.join()
+    assert during > 1_000_000
 
 
 def test_code_of_a_checkpoint_runs_only_if_asked(tmp_path):

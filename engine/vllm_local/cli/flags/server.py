@@ -52,6 +52,12 @@ LISTEN_FLAGS: tuple[Flag, ...] = (
         shape=Shape.LIST,
         help="A key that requests must bring (several: repeat it). Environment: VLLM_API_KEY.",
     ),
+    _front(
+        name="allowed-hosts",
+        type=json_texts,
+        help="Names that requests may call the server by (Host), as a JSON list, beside localhost and addresses; "
+        "'[\"*\"]' is any (not an option of vLLM's).",
+    ),
     _front(name="root-path", help="Path prefix, behind a proxy that routes by path."),
     _front(name="ssl-keyfile", type=optional_text, help="Key for HTTPS."),
     _front(name="ssl-certfile", type=optional_text, help="Certificate for HTTPS."),

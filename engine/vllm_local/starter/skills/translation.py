@@ -27,7 +27,7 @@ _CONTRACTIONS = (
     ("My name is ", "My name's "),
     (" is called ", "'s name is "),
 )
-_TURNS = (50, 10, 9, 8, 7, 6, 5, 5)  # weights of one to eight translations in a conversation
+_TURNS = (36, 10, 10, 9, 9, 9, 9, 8)  # weights of one to eight translations in a conversation
 _SAY = (
     "Say {0} in {1}.",
     "Say {0} in {1}",
@@ -81,7 +81,7 @@ def passage(source: Source, code: str) -> tuple[str, str]:
 
 
 def translate(source: Source) -> list[Message]:
-    """Return a conversation of one to eight translations, half of them of one."""
+    """Return a conversation of one to eight translations, a third of them of one."""
     code = source.rng.choice(list(TARGETS))
     by_system = source.chance(0.6)
     messages: list[Message] = []

@@ -1,9 +1,12 @@
 import asyncio
+import contextlib
+import itertools
 import json
 
 import pytest
 
 from tests.engine.server.rig import MESSAGES, LeavingClient, asgi_scope
+from vllm_local.server.middleware.body_limit import MAX_MARKS
 
 PATH = "/v1/chat/completions"
 
@@ -42,6 +45,36 @@ async def test_a_large_body_within_the_limit(server):
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("unit", [b"1,", b"[],", b'{"a":1},', b'"\\n",'])
+async def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(server, unit):
+    head = b'{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "more": ['
+    for extra, status in ((-100, 200), (100, 413)):
+        num_marks = sum(map(unit.count, (b",", b":", b"[", b"{", b"\\")))
+        content = head + unit * ((MAX_MARKS + extra) // num_marks) + b"1]}"
+        response = await server.client.post(PATH, content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code == status
+    assert f"more than {MAX_MARKS} commas" in response.json()["error"]["message"]
+
+
+async def test_its_rest_is_not_even_read(server):
+    pieces = itertools.count()
+
+    async def receive():
+        next(pieces)
+        return {"type": "http.request", "body": b"[," * 2**15, "more_body": True}
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    with contextlib.suppress(Exception):
+        scope = asgi_scope(PATH, b"", headers=[(b"content-type", b"application/json")])
+        await asyncio.wait_for(server.app(scope, receive, send), 10)
+    assert sent[0]["status"] == 413
+    assert next(pieces) == MAX_MARKS / 2**16 + 1
+
+
 async def test_a_body_that_stops_coming(serve):
     server = await serve({"body_timeout": 0.05})
     sent = []
@@ -58,20 +91,20 @@ async def test_a_body_that_stops_coming(serve):
 
 
 async def test_an_answer_may_take_longer_than_a_body(serve, runner):
-    runner.step_seconds = 0.05
-    server = await serve({"body_timeout": 0.02})
-    response = await server.post(PATH, messages=MESSAGES, max_tokens=3)
+    runner.step_seconds = 0.2
+    server = await serve({"body_timeout": 0.5})
+    response = await server.post(PATH, messages=MESSAGES, max_tokens=4)
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize(("size", "status"), [(8192, 200), (10, 408)])
 async def test_a_body_has_the_time_that_its_size_needs(serve, size, status):
-    server = await serve({"body_timeout": 0.1})
+    server = await serve({"body_timeout": 0.4})
     pieces = [b'{"max_tokens":1,"messages":', *([b" " * size] * 8), json.dumps(MESSAGES).encode() + b"}"]
     sent = []
 
     async def receive():
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.1)
         body = pieces.pop(0)
         return {"type": "http.request", "body": body, "more_body": bool(pieces)}
 
