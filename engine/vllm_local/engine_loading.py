@@ -75,6 +75,7 @@ class LoadedModel:
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=config.max_model_len,
+            vocab_size=config.model.vocab_size,
             policy=config.engine.scheduling_policy,
         )
         processor = OutputProcessor(self.tokenizer, scheduler, hand_over)

@@ -57,6 +57,8 @@ class Request:
         prefix_keys: What the hash chain of the prompt's blocks starts from (a cache salt, later an adapter);
             requests share blocks only where these are equal. None: the request shares no blocks.
         bad_words_token_ids: The tokens of each way to write one of its `bad_words`.
+        grammar: What constrains its answer, if anything does; it has taken in all output tokens but those of the end.
+        grammar_error: Why the grammar failed, if it did.
         output_token_ids: Tokens sampled so far.
         prompt_logprobs: Log-probabilities of the prompt's tokens but the first, as far as they were computed; None:
             they are not asked for, or were handed out. The first of n answers has them for all.
@@ -79,6 +81,8 @@ class Request:
     seed: int = 0
     prefix_keys: tuple[str, ...] | None = ()
     bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
+    grammar: Grammar | None = None
+    grammar_error: str | None = None
     output_token_ids: list[int] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs] | None = field(init=False, default=None)
     num_computed_tokens: int = 0
@@ -120,6 +124,12 @@ class Request:
         """Most tokens of the answer."""
         assert self.sampling_params.max_tokens is not None, "the engine resolves max_tokens before it makes a Request"
         return self.sampling_params.max_tokens
+
+    @property
+    def takes_forced_tokens(self) -> bool:
+        """Whether tokens that its grammar forces may be appended without being sampled, hence without a score."""
+        params = self.sampling_params
+        return params.logprobs is None and params.allowed_token_ids is None and not params.bad_words
 
     @property
     def is_finished(self) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from vllm_local.config import KVCacheConfig
 from vllm_local.core.finish_check import append_tokens
+from vllm_local.core.grammar_advance import advance_grammar
+from vllm_local.core.grammar_masks import GrammarMasks
 from vllm_local.core.kv_cache_manager import KVCacheManager
 from vllm_local.core.request_queue import RequestQueue, SchedulingOrder
 from vllm_local.core.runner_view import RunnerView
@@ -49,6 +51,7 @@ class Scheduler:
         max_num_seqs: int,
         max_num_batched_tokens: int,
         max_model_len: int,
+        vocab_size: int,
         policy: str = "fcfs",
     ) -> None:
         """Makes a scheduler without requests.
@@ -60,6 +63,7 @@ class Scheduler:
             max_num_seqs: Most requests running at once.
             max_num_batched_tokens: Most tokens computed in one step.
             max_model_len: Longest prompt and answer together, in tokens.
+            vocab_size: Tokens of the model, which grammars choose from.
             policy: "fcfs" or "priority".
 
         Raises:
@@ -79,6 +83,7 @@ class Scheduler:
         self._running = RequestQueue(self._order)
         self._requests: dict[str, Request] = {}
         self._runner = RunnerView()
+        self._masks = GrammarMasks(vocab_size)
 
     @property
     def num_running(self) -> int:
@@ -137,6 +142,7 @@ class Scheduler:
         budget = self._schedule_running(step)
         self._schedule_waiting(step, budget)
         self._runner.hand_over_drops(step)
+        step.grammar_bitmask = self._masks.begin(self._sampled_requests(step))
         self.num_steps_by_tokens[sum(step.num_scheduled_tokens.values())] += 1
         return step
 
@@ -161,7 +167,8 @@ class Scheduler:
                 request.prompt_logprobs += result.prompt_logprobs.get(request_id, ())
             if request_id in result.errors:
                 self._finish(request, FinishReason.ERROR, None)
-                outputs.append(_make_output(request, [], error=result.errors[request_id]))
+                error = request.grammar_error or result.errors[request_id]
+                outputs.append(_make_output(request, [], error=error))
                 continue
             sampled = result.sampled_token_ids.get(request_id)
             caught_up = request.num_computed_tokens == request.num_tokens
@@ -200,6 +207,7 @@ class Scheduler:
         Args:
             scheduled: What `schedule` returned last.
         """
+        self._masks.settle()
         self._kv.unpublish_step()
         for request_id in scheduled.num_scheduled_tokens:
             request = self._requests.get(request_id)
@@ -231,6 +239,11 @@ class Scheduler:
         if set(self._runner.known_request_ids) != running_ids:
             message = f"the runner knows {sorted(self._runner.known_request_ids)}, running are {sorted(running_ids)}"
             raise AssertionError(message)
+
+    def _sampled_requests(self, step: SchedulerOutput) -> list[Request]:
+        """Returns the requests that get a token in the step, in the order of the batch."""
+        scheduled = ((self._requests[request_id], num) for request_id, num in step.num_scheduled_tokens.items())
+        return [request for request, num in scheduled if request.num_computed_tokens + num == request.num_tokens]
 
     def _schedule_running(self, step: SchedulerOutput) -> int:
         """Schedules running requests; returns what is left of the token budget."""
@@ -306,9 +319,12 @@ class Scheduler:
 
     def _append(self, request: Request, sampled: list[int], result: ModelRunnerOutput) -> EngineCoreOutput:
         new_token_ids, finish = append_tokens(request, sampled, self.max_model_len)
+        if request.grammar is not None and finish is None:
+            forced, finish = advance_grammar(request, new_token_ids, self.max_model_len)
+            new_token_ids = new_token_ids + forced
         if finish is not None:
             self._finish(request, finish.reason, finish.stop_reason)
-        output = _make_output(request, new_token_ids)
+        output = _make_output(request, new_token_ids, error=request.grammar_error)
         output.prompt_logprobs = request.take_prompt_logprobs()
         logprobs = result.logprobs.get(request.request_id)
         if logprobs is not None:

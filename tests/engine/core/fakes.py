@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 
+import numpy as np
+
 from vllm_local.config import KVCacheConfig, KVCacheGroup
 from vllm_local.core.scheduler import Scheduler
 from vllm_local.outputs import EngineCoreOutput, TokenLogprobs
@@ -28,11 +30,60 @@ def make_scheduler(num_blocks=64, block_size=4, *, max_num_seqs=8, budget=64, ma
         max_num_batched_tokens=budget,
         max_model_len=max_model_len,
         policy=policy,
+        vocab_size=VOCAB_SIZE,
     )
 
 
+class FakeGrammar:
+    """Allows a few answers, each with its end token at its end; `fails` names the method that raises."""
+
+    def __init__(self, *answers, fails=None):
+        self.answers = [list(answer) for answer in answers]
+        self.taken = []
+        self.fails = fails
+
+    def _following(self, taken):
+        count = len(taken)
+        return {answer[count] for answer in self.answers if answer[:count] == taken and len(answer) > count}
+
+    def _maybe_fail(self, method):
+        if self.fails == method:
+            raise RuntimeError("out of fuel")
+
+    def fill_bitmask(self, bitmask, row):
+        self._maybe_fail("fill_bitmask")
+        bitmask[row] = 0
+        for token_id in self._following(self.taken):
+            bitmask[row, token_id // 32] |= np.int32(1 << (token_id % 32)) if token_id % 32 < 31 else np.int32(-(2**31))
+
+    def accept(self, token_ids):
+        self._maybe_fail("accept")
+        if self.validate(token_ids) < len(token_ids):
+            return False
+        self.taken += token_ids
+        return True
+
+    def forced_tokens(self):
+        forced = []
+        while len(following := self._following(self.taken + forced)) == 1:
+            forced += following
+        return forced
+
+    def validate(self, token_ids):
+        for count, token_id in enumerate(token_ids):
+            if token_id not in self._following(self.taken + list(token_ids[:count])):
+                return count
+        return len(token_ids)
+
+    def rollback(self, num_tokens):
+        del self.taken[len(self.taken) - num_tokens :]
+
+    def is_terminated(self):
+        return not self._following(self.taken)
+
+
 def make_request(
-    request_id, prompt, max_tokens=4, *, eos=(), prefix_keys=(), priority=0, arrival=0.0, seed=0, **params
+    request_id, prompt, max_tokens=4, *, eos=(), prefix_keys=(), priority=0, arrival=0.0, seed=0, grammar=None, **params
 ):
     """A request whose prompt is a list of tokens, or a number of tokens found in no other request."""
     if isinstance(prompt, int):
@@ -46,6 +97,7 @@ def make_request(
         priority=priority,
         arrival_time=arrival,
         seed=seed,
+        grammar=grammar,
     )
 
 
@@ -120,17 +172,34 @@ class FakeRunner:
         described += [data.request_id for data in scheduled.scheduled_new_requests]
         assert sorted(described) == sorted(scheduled.num_scheduled_tokens), "every scheduled request, and once"
         self._write(scheduled)
-        return ModelRunnerOutput(
-            prompt_logprobs={
-                request_id: self._describe(self.rows[request_id], count)
-                for request_id, count in scheduled.num_scheduled_tokens.items()
-                if self.rows[request_id].prompt_logprobs_start is not None
-            },
-            sampled_token_ids={
-                request_id: self._read_and_sample(request_id, count)
-                for request_id, count in scheduled.num_scheduled_tokens.items()
-            },
-        )
+        prompt_logprobs = {
+            request_id: self._describe(self.rows[request_id], count)
+            for request_id, count in scheduled.num_scheduled_tokens.items()
+            if self.rows[request_id].prompt_logprobs_start is not None
+        }
+        sampled = {
+            request_id: self._read_and_sample(request_id, count)
+            for request_id, count in scheduled.num_scheduled_tokens.items()
+        }
+        errors = self._obey(scheduled, sampled)
+        return ModelRunnerOutput(sampled_token_ids=sampled, prompt_logprobs=prompt_logprobs, errors=errors)
+
+    @staticmethod
+    def _obey(scheduled, sampled):
+        """Takes the next allowed token in place of a forbidden one; an error where nothing is allowed."""
+        errors = {}
+        bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
+        rows = [] if bitmask is None else [request_id for request_id, token_ids in sampled.items() if token_ids]
+        assert bitmask is None or len(bitmask) == len(rows), "one row a sampled request"
+        for row, request_id in enumerate(rows):
+            bits = np.unpackbits(bitmask[row].view(np.uint8), bitorder="little")[:VOCAB_SIZE]
+            (token_id,) = sampled[request_id]
+            allowed = [(token_id + step) % VOCAB_SIZE for step in range(VOCAB_SIZE)]
+            found = [candidate for candidate in allowed if bits[candidate]]
+            sampled[request_id] = found[:1] or [0]
+            if not found:
+                errors[request_id] = "nothing is allowed"
+        return errors
 
     def fail(self, scheduled: SchedulerOutput) -> None:
         """Gets as far as a step can before it dies: rows are made, and slots written with nonsense."""

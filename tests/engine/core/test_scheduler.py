@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.engine.core.fakes import (
+    FakeGrammar,
     FakeRunner,
     expected_answer,
     expected_prompt_logprobs,
@@ -508,3 +509,72 @@ def test_a_request_that_the_runner_gives_up_ends_with_its_message_alone():
     rest = run_all(scheduler, runner)
     assert finishes(rest) == {"b": FinishReason.LENGTH}
     scheduler.check_integrity()
+
+
+class TestGrammars:
+    END = 9
+    ANSWERS = ([1, 2, 3, 4, 5, END], [1, 2, 3, 4, 6, 7, END], [8, 2, END])
+
+    def grammar(self, **options):
+        return FakeGrammar(*self.ANSWERS, **options)
+
+    def test_answers_obey_and_forced_tokens_cost_no_step_each(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("a", 5, 20, eos=[self.END], grammar=self.grammar()))
+        scheduler.add_request(make_request("free", 5, 6))
+        outputs = run_all(scheduler, runner)
+        answers = tokens_by_request(outputs)
+        assert answers["a"] in [list(answer) for answer in self.ANSWERS]
+        assert answers["free"] == expected_answer(make_request("free", 5).prompt_token_ids, 0, 6)
+        assert finishes(outputs) == {"a": FinishReason.STOP, "free": FinishReason.LENGTH}
+        assert sum(output.request_id == "a" for output in outputs) < len(answers["a"])
+
+    def test_forced_tokens_are_computed_together_in_the_next_step(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        grammar = FakeGrammar([1, 2, 3, 4, 5, self.END], [1, 2, 3, 4, 6, self.END])
+        scheduler.add_request(make_request("a", 5, 20, eos=[self.END], grammar=grammar))
+        steps = [run_step(scheduler, runner) for _ in range(2)]
+        assert [scheduled.num_scheduled_tokens for scheduled, _ in steps] == [{"a": 5}, {"a": 4}]
+        assert not scheduler.has_unfinished_requests()
+
+    def test_preemption_and_small_budgets_change_no_answer(self):
+        prompts = {name: [ord(name), *range(7)] for name in "abcdef"}
+
+        def answers(**sizes):
+            scheduler, runner = make_scheduler(**sizes), FakeRunner(num_blocks=sizes["num_blocks"])
+            for seed, (name, prompt) in enumerate(prompts.items()):
+                grammar = FakeGrammar(*([start, *range(10, 30), end, self.END] for start in (2, 4) for end in (6, 8)))
+                request = make_request(name, prompt, 40, eos=[self.END], seed=seed, grammar=grammar)
+                scheduler.add_request(request)
+            outputs = run_all(scheduler, runner)
+            return tokens_by_request(outputs), scheduler.num_preemptions_total
+
+        plenty, none = answers(num_blocks=64)
+        scarce, some = answers(num_blocks=10, budget=7)
+        assert scarce == plenty
+        assert none == 0
+        assert some > 0
+
+    @pytest.mark.parametrize("method", ["fill_bitmask", "accept"])
+    def test_a_grammar_that_fails_ends_its_request_alone(self, method):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        scheduler.add_request(make_request("broken", 5, 20, eos=[self.END], grammar=self.grammar(fails=method)))
+        scheduler.add_request(make_request("sound", 5, 20, eos=[self.END], grammar=self.grammar()))
+        outputs = run_all(scheduler, runner)
+        assert finishes(outputs) == {"broken": FinishReason.ERROR, "sound": FinishReason.STOP}
+        (error,) = [output.error for output in outputs if output.request_id == "broken" and output.finish_reason]
+        assert "out of fuel" in error
+
+    def test_a_step_that_fails_leaves_the_grammar_where_it_was(self):
+        scheduler, runner = make_scheduler(), FakeRunner()
+        grammar = self.grammar()
+        scheduler.add_request(make_request("a", 5, 20, eos=[self.END], grammar=grammar))
+        run_step(scheduler, runner)
+        before = list(grammar.taken)
+        scheduled = scheduler.schedule()
+        runner.fail(scheduled)
+        scheduler.abandon_step(scheduled)
+        assert scheduled.grammar_bitmask.done()
+        assert grammar.taken == before
+        answers = tokens_by_request(run_all(scheduler, runner))
+        assert [*before, *answers["a"]] in [list(answer) for answer in self.ANSWERS]

@@ -42,7 +42,11 @@ def serve(decoder, decoder_config):
         config = type(config)(**{**vars(config), "kv_cache": cache})
         runner = ModelRunner(config, decoder, Sampler())
         scheduler = Scheduler(
-            kv_cache=cache, max_num_seqs=max_num_seqs, max_num_batched_tokens=budget, max_model_len=config.max_model_len
+            kv_cache=cache,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=budget,
+            max_model_len=config.max_model_len,
+            vocab_size=VOCAB_SIZE,
         )
         for request in requests:
             scheduler.add_request(request)

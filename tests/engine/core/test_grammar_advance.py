@@ -1,0 +1,52 @@
+import pytest
+
+from tests.engine.core.fakes import FakeGrammar, make_request
+from vllm_local.core.finish_check import append_tokens
+from vllm_local.core.grammar_advance import advance_grammar
+from vllm_local.request import FinishReason
+
+END = 9
+
+
+def advance(request, sampled, max_model_len=100):
+    append_tokens(request, sampled, max_model_len)
+    return advance_grammar(request, sampled, max_model_len)
+
+
+def test_the_only_way_on_is_taken_up_to_the_next_choice():
+    request = make_request("a", 3, 20, eos=[END], grammar=FakeGrammar([1, 2, 3, 4, END], [1, 2, 3, 5, END], [6, END]))
+    assert advance(request, [1]) == ([2, 3], None)
+    assert request.output_token_ids == [1, 2, 3]
+    appended, finish = advance(request, [5])
+    assert appended == [END]
+    assert finish.reason is FinishReason.STOP
+    assert request.output_token_ids == [1, 2, 3, 5, END]
+
+
+def test_forced_tokens_end_with_the_budget():
+    request = make_request("a", 3, 3, eos=[END], grammar=FakeGrammar([1, 2, 3, 4, END]))
+    appended, finish = advance(request, [1])
+    assert appended == [2, 3]
+    assert finish.reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"logprobs": 0}, {"allowed_token_ids": [1, 2, END]}, {"bad_words": ["x"]}],
+    ids=str,
+)
+def test_what_must_be_scored_or_filtered_is_sampled(params):
+    request = make_request("a", 3, 20, eos=[END], grammar=FakeGrammar([1, 2, END]), **params)
+    assert advance(request, [1]) == ([], None)
+    assert advance(request, [2]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("sampled", "fails", "message"), [([7], None, "does not allow"), ([1], "accept", "out of fuel")]
+)
+def test_a_grammar_that_fails_ends_its_answer_with_an_error(sampled, fails, message):
+    request = make_request("a", 3, 20, grammar=FakeGrammar([1, 2], fails=fails))
+    appended, finish = advance(request, sampled)
+    assert appended == []
+    assert finish.reason is FinishReason.ERROR
+    assert message in request.grammar_error
