@@ -39,6 +39,10 @@ class TokenizerBackend(Protocol):
     def token_id(self, token: str) -> int | None:
         """Returns the id of a token given as the vocabulary spells it, or None."""
 
+    @property
+    def definition(self) -> str | None:
+        """The tokenizer as the text of a tokenizer.json, if it can be one."""
+
 
 class NativeBackend:
     """A tokenizer.json, run by the `tokenizers` library.
@@ -92,6 +96,11 @@ class NativeBackend:
     def token_id(self, token: str) -> int | None:
         """Returns the id of a token given as the vocabulary spells it."""
         return self._tokenizer.token_to_id(token)
+
+    @property
+    def definition(self) -> str | None:
+        """The tokenizer as the text of a tokenizer.json."""
+        return self._tokenizer.to_str()
 
     def _add_missing_tokens(self, files: TokenizerFiles) -> None:
         """Adds what tokenizer_config.json declares and an older tokenizer.json lacks, in the order of the ids."""
@@ -177,6 +186,13 @@ class TransformersBackend:
         """Returns the id of a token given as the vocabulary spells it."""
         token_id = self.tokenizer.get_vocab().get(token)
         return None if token_id is None else int(token_id)
+
+    @property
+    def definition(self) -> str | None:
+        """The tokenizer as the text of a tokenizer.json, where the `tokenizers` library is behind it."""
+        with self._lock:
+            behind = getattr(self.tokenizer, "backend_tokenizer", None)
+            return behind.to_str() if isinstance(behind, tokenizers.Tokenizer) else None
 
 
 def special_tokens_of(backend: TransformersBackend) -> dict[str, str]:

@@ -68,6 +68,11 @@ class Tokenizer:
         return self._backend.vocab_size
 
     @property
+    def definition(self) -> str | None:
+        """The whole tokenizer as the text of a tokenizer.json, or None where it is of another kind."""
+        return self._backend.definition
+
+    @property
     def chat_template(self) -> str | None:
         """The model's usual chat template, or None."""
         return self.chat_templates.get(DEFAULT_TEMPLATE_NAME)
