@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from vllm_local.config import ResolvedConfig
 from vllm_local.errors import ContextLengthError, InvalidRequestError, UnsupportedInputError
 from vllm_local.output_collector import OutputCollector
-from vllm_local.request import Request
+from vllm_local.request import Grammar, Request
 from vllm_local.sampling_params import SamplingParams
+from vllm_local.structured_output.compiler import GrammarCompiler
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 Prompt: TypeAlias = str | Sequence[int] | Mapping[str, Any]
@@ -32,7 +33,7 @@ class PreparedRequest:
 
 
 class InputProcessor:
-    """Validates, tokenises and numbers requests; safe to use from any number of threads."""
+    """Validates, tokenises and numbers requests, and compiles their grammars; safe to use from many threads."""
 
     def __init__(self, config: ResolvedConfig, tokenizer: Tokenizer) -> None:
         """Takes the model's limits from the config.
@@ -45,6 +46,7 @@ class InputProcessor:
         self._vocab_size = config.model.vocab_size
         # A config may name, and a tokenizer may hold, tokens that the model has no row for.
         self._eos_token_ids = frozenset(item for item in tokenizer.eos_token_ids if item < self._vocab_size)
+        self._grammars = GrammarCompiler(tokenizer, self._vocab_size)
         self._max_model_len = min(config.max_model_len, config.kv_cache.num_tokens)
         self._enable_prefix_caching = config.engine.enable_prefix_caching
         self._serial_numbers = itertools.count(1)
@@ -97,6 +99,7 @@ class InputProcessor:
                 seed=seed,
                 prefix_keys=keys,
                 bad_words_token_ids=bad_words,
+                grammar=self._compile_grammar(params),
             )
             for index, choice_id in enumerate(choice_ids)
         ]
@@ -167,16 +170,29 @@ class InputProcessor:
         return token_ids
 
     def _fit(self, params: SamplingParams, num_prompt_tokens: int) -> SamplingParams:
-        """Checks the parameters and, as vLLM does, silently cuts `max_tokens` to the room that is left."""
+        """Checks the parameters and, as vLLM does, silently cuts `max_tokens` to the room that is left.
+
+        A grammar ends its answer where it is fulfilled, whatever `ignore_eos` says.
+        """
         params.validate_for(self._vocab_size, self._max_model_len)
         ending = self._eos_token_ids.union(params.stop_token_ids)
         if params.min_tokens and params.allowed_token_ids is not None and ending.issuperset(params.allowed_token_ids):
             message = f"allowed_token_ids holds nothing but end tokens, which min_tokens={params.min_tokens} forbids."
             raise InvalidRequestError(message, parameter="allowed_token_ids")
+        if params.structured_outputs is not None:
+            _check_structured(params)
+            params = dataclasses.replace(params, ignore_eos=False)
         room = self._max_model_len - num_prompt_tokens
         if params.max_tokens is not None and params.max_tokens <= room:
             return params
         return dataclasses.replace(params, max_tokens=room, min_tokens=min(params.min_tokens, room))
+
+    def _compile_grammar(self, params: SamplingParams) -> Grammar | None:
+        """Returns a grammar of its own for one answer."""
+        if params.structured_outputs is None:
+            return None
+        assert params.max_tokens is not None, "_fit makes it a number"
+        return self._grammars.compile(params.structured_outputs, params.max_tokens)
 
     def _prefix_keys(self, cache_salt: str | None, choice_ids: list[str]) -> tuple[str, ...] | None:
         if self._enable_prefix_caching:
@@ -190,6 +206,13 @@ class InputProcessor:
         if self._seeds is not None:
             return self._seeds.getrandbits(63)
         return int.from_bytes(os.urandom(8), "little") >> 1
+
+
+def _check_structured(params: SamplingParams) -> None:
+    """Refuses what would leave a grammar without a token to choose."""
+    if params.min_tokens:
+        message = f"min_tokens={params.min_tokens} cannot be kept with structured_outputs, which say where to end."
+        raise InvalidRequestError(message, parameter="min_tokens")
 
 
 def _split_prompt(prompt: Prompt) -> tuple[str | None, Sequence[Any] | None]:

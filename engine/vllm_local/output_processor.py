@@ -185,7 +185,7 @@ class OutputProcessor:
 
 def _shown_token_ids(choice: ChoiceState, output: EngineCoreOutput) -> list[int]:
     """Returns the new tokens that have text: the token that ended an answer has none, unless asked for."""
-    if output.finish_reason is FinishReason.STOP and not choice.include_stop:
+    if output.has_end_token and not choice.include_stop:
         return output.new_token_ids[:-1]
     return output.new_token_ids
 

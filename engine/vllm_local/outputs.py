@@ -56,6 +56,7 @@ class EngineCoreOutput:
         prompt_logprobs: One per token of the prompt but the first, on the first output of a request that asked.
         finish_reason: Set on a request's last output, None before.
         stop_reason: The stop token id or stop string that ended it; None for the model's own end token.
+        has_end_token: Whether its last token is one that ended it, and so no part of its text.
         num_cached_tokens: Prompt tokens that came from the prefix cache.
         first_scheduled_time: When its first step began, in seconds of `time.monotonic()`.
         error: What went wrong, where the finish reason is "error" and the runner said so.
@@ -67,6 +68,7 @@ class EngineCoreOutput:
     prompt_logprobs: list[TokenLogprobs] | None = None
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
+    has_end_token: bool = False
     num_cached_tokens: int = 0
     first_scheduled_time: float | None = None
     error: str | None = None

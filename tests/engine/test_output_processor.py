@@ -67,7 +67,7 @@ def test_the_token_that_ends_an_answer_has_no_text_unless_asked_for(include, exp
     token_ids = make_tokenizer().encode("quick fox", add_special_tokens=False)
     first, rest = token_ids[:-1], token_ids[-1:]
     text = rig.process(first).outputs[0].text
-    last = rig.process(rest, finish_reason=FinishReason.STOP, stop_reason=rest[0]).outputs[0]
+    last = rig.process(rest, finish_reason=FinishReason.STOP, stop_reason=rest[0], has_end_token=True).outputs[0]
     ending = make_tokenizer().token_text(rest[0])
     assert text + last.text == (expected if include else expected + " fox".removesuffix(ending))
     assert last.token_ids == rest

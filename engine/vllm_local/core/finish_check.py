@@ -14,13 +14,15 @@ class Finish:
     Attributes:
         reason: Why.
         stop_reason: The stop token id; None for the model's own end token and for length.
+        has_end_token: Whether the answer's last token is one that ended it, and so no part of its text.
     """
 
     reason: FinishReason
     stop_reason: int | None = None
+    has_end_token: bool = False
 
 
-_END_TOKEN = Finish(FinishReason.STOP)
+_END_TOKEN = Finish(FinishReason.STOP, has_end_token=True)
 _LENGTH = Finish(FinishReason.LENGTH)
 
 
@@ -42,7 +44,7 @@ def check_finish(request: Request, max_model_len: int) -> Finish | None:
         if token_id in request.eos_token_ids and not params.ignore_eos:
             return _END_TOKEN
         if token_id in params.stop_token_ids:
-            return Finish(FinishReason.STOP, token_id)
+            return Finish(FinishReason.STOP, token_id, has_end_token=True)
     if num_output_tokens >= request.max_tokens or request.num_tokens >= max_model_len:
         return _LENGTH
     return None

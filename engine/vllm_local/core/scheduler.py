@@ -319,12 +319,13 @@ class Scheduler:
 
     def _append(self, request: Request, sampled: list[int], result: ModelRunnerOutput) -> EngineCoreOutput:
         new_token_ids, finish = append_tokens(request, sampled, self.max_model_len)
-        if request.grammar is not None and finish is None:
-            forced, finish = advance_grammar(request, new_token_ids, self.max_model_len)
+        if request.grammar is not None:
+            forced, finish = advance_grammar(request, new_token_ids, finish, self.max_model_len)
             new_token_ids = new_token_ids + forced
         if finish is not None:
             self._finish(request, finish.reason, finish.stop_reason)
         output = _make_output(request, new_token_ids, error=request.grammar_error)
+        output.has_end_token = finish is not None and finish.has_end_token
         output.prompt_logprobs = request.take_prompt_logprobs()
         logprobs = result.logprobs.get(request.request_id)
         if logprobs is not None:

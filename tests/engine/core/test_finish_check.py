@@ -10,8 +10,8 @@ from vllm_local.request import FinishReason
 
 EOS, STOP, PLAIN = 2, 3, 10
 LENGTH = Finish(FinishReason.LENGTH)
-END = Finish(FinishReason.STOP)
-STOPPED = Finish(FinishReason.STOP, STOP)
+END = Finish(FinishReason.STOP, has_end_token=True)
+STOPPED = Finish(FinishReason.STOP, STOP, has_end_token=True)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ STOPPED = Finish(FinishReason.STOP, STOP)
         ({"ignore_eos": True}, [EOS, PLAIN], 2, None),
         ({"stop_token_ids": [STOP]}, [PLAIN, STOP, PLAIN], 2, STOPPED),
         ({"stop_token_ids": [EOS]}, [EOS], 1, END),
-        ({"stop_token_ids": [EOS], "ignore_eos": True}, [EOS], 1, Finish(FinishReason.STOP, EOS)),
+        ({"stop_token_ids": [EOS], "ignore_eos": True}, [EOS], 1, Finish(FinishReason.STOP, EOS, has_end_token=True)),
         ({"stop_token_ids": [STOP], "ignore_eos": True}, [EOS, STOP], 2, STOPPED),
         ({"min_tokens": 2}, [EOS, EOS, PLAIN], 3, None),
         ({"min_tokens": 2}, [PLAIN, EOS, EOS, PLAIN], 3, END),

@@ -9,8 +9,8 @@ END = 9
 
 
 def advance(request, sampled, max_model_len=100):
-    append_tokens(request, sampled, max_model_len)
-    return advance_grammar(request, sampled, max_model_len)
+    _, finish = append_tokens(request, sampled, max_model_len)
+    return advance_grammar(request, sampled, finish, max_model_len)
 
 
 def test_the_only_way_on_is_taken_up_to_the_next_choice():
