@@ -37,6 +37,7 @@ llm_engine              ► worker, sampling, structured_output, core, tokenizer
 engine_loading, sampling_defaults, input_processor, output_processor ► tokenizer
 worker                  ► models ► layers ► kernels
 worker                  ► sampling ► kernels
+langchain_vllm_local, server, llm, input_processor ► structured_output
 chat, structured_output ► tokenizer
 """
 BOTTOM = [

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from vllm_local.chat.chat_format import ChatFormat
 from vllm_local.chat.renderer import ChatRenderer
+from vllm_local.chat.tools import read_tool_request
 from vllm_local.config import EngineConfig, ResolvedConfig
 from vllm_local.engine_loading import LoadedModel, load, read_model_files
 from vllm_local.engine_registry import REGISTRY
@@ -49,6 +51,7 @@ class AsyncLLM:
         config: The engine arguments, made concrete.
         tokenizer: The model's tokenizer.
         renderer: The model's chat template.
+        chat_format: The template, the way the model calls tools, and the way it thinks.
         model_path: The model's folder.
     """
 
@@ -82,6 +85,7 @@ class AsyncLLM:
         self.config: ResolvedConfig = loaded.config
         self.tokenizer: Tokenizer = loaded.tokenizer
         self.renderer: ChatRenderer = loaded.renderer
+        self.chat_format = ChatFormat(loaded.renderer, loaded.tokenizer)
         self.model_path: Path = loaded.path
         self._sampling_defaults = loaded.sampling_defaults
         self._input_processor = InputProcessor(loaded.config, loaded.tokenizer)
@@ -179,8 +183,10 @@ class AsyncLLM:
     def render(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> list[int]:
-        """Returns the prompt tokens of a conversation; see `ChatRenderer.render_token_ids`."""
-        return self.renderer.render_token_ids(messages, tools, **kwargs)
+        """Returns the prompt tokens of a conversation; see `ChatFormat.prepare`, which also says how to answer it."""
+        text = self.chat_format.render(messages, read_tool_request(tools or None), **kwargs)
+        # The template has written out every special token already.
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     async def render_async(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any

@@ -10,6 +10,7 @@ from typing import Any
 
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.batch_progress import BatchProgress
+from vllm_local.chat.tools import read_tool_request
 from vllm_local.config import ENGINE_ARGUMENT_NAMES, STARTER_MODEL_NAME, EngineConfig
 from vllm_local.engine_loading import LoadedModel
 from vllm_local.errors import InvalidConfigError, InvalidRequestError
@@ -17,6 +18,7 @@ from vllm_local.input_processor import Prompt
 from vllm_local.outputs import RequestOutput
 from vllm_local.request_stream import RequestStream
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
+from vllm_local.structured_output.compiler import as_constraint
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 _MAX_TOKENS = 16
@@ -103,7 +105,7 @@ class LLM:
         Args:
             messages: One conversation in OpenAI's shape, or a list of them.
             sampling_params: For all conversations, or one for each; the model's defaults if left out.
-            tools: Tools in OpenAI's shape that the model is told of.
+            tools: Tools in OpenAI's shape that the model may call; a call, once begun, obeys its tool's schema.
             chat_template: A Jinja template, its path, or the name of one that the model has.
             add_generation_prompt: Begin an assistant's message.
             continue_final_message: Go on with the last message instead.
@@ -115,18 +117,22 @@ class LLM:
             EngineError: The engine ended.
         """
         conversations = _as_conversations(messages)
-        renderer = self._engine.renderer.with_template(chat_template)
+        params = self._params_for(sampling_params, len(conversations))
+        request = read_tool_request(tools or None)
+        chat_format = self._engine.chat_format.with_template(chat_template)
         kwargs = {
             "add_generation_prompt": add_generation_prompt,
             "continue_final_message": continue_final_message,
             **(chat_template_kwargs or {}),
         }
         prompts: list[Prompt] = []
-        for conversation in conversations:
-            text = renderer.render(conversation, tools, **kwargs)
-            token_ids = self.get_tokenizer().encode(text, add_special_tokens=False)
-            prompts.append({"prompt": text, "prompt_token_ids": token_ids})
-        params = self._params_for(sampling_params, len(prompts))
+        for index, conversation in enumerate(conversations):
+            form = params[index].structured_outputs
+            response = None if form is None else as_constraint(form)
+            prepared = chat_format.prepare(conversation, request, response, **kwargs)
+            token_ids = self.get_tokenizer().encode(prepared.text, add_special_tokens=False)
+            prompts.append({"prompt": prepared.text, "prompt_token_ids": token_ids})
+            params[index] = dataclasses.replace(params[index], structured_outputs=prepared.structured_outputs)
         return self._run(prompts, params, [0] * len(prompts), use_tqdm=use_tqdm)
 
     def get_tokenizer(self) -> Tokenizer:

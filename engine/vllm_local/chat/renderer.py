@@ -74,7 +74,10 @@ class ChatRenderer:
             message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
             raise InvalidRequestError(message, parameter="continue_final_message")
         tools = tools or None
-        template = self._choose(tools)
+        if self.is_fallback and tools is not None:
+            message = "This model has no chat template that tells of tools; ChatFormat.prepare describes them in words."
+            raise UnsupportedInputError(message, parameter="tools")
+        template = self._choose(with_tools=tools is not None)
         first_error: ChatTemplateError | None = None
         for variant in conversation_variants(_adapt_roles(normalize_messages(messages), template)):
             try:
@@ -110,6 +113,14 @@ class ChatRenderer:
         # The template has written out every special token already.
         return self._tokenizer.encode(text, add_special_tokens=False)
 
+    def template_text(self, *, with_tools: bool = False) -> str:
+        """Returns the text of the template that renders conversations, with tools or without.
+
+        Raises:
+            ChatTemplateError: There are only templates that must be asked for by name.
+        """
+        return self._choose(with_tools=with_tools).text
+
     def with_template(self, chat_template: str | None, *, content_format: ContentFormat | None = None) -> ChatRenderer:
         """Returns a renderer with another template, or this one if none is given.
 
@@ -128,12 +139,9 @@ class ChatRenderer:
         text = named.text if named is not None else load_chat_template(chat_template)
         return ChatRenderer(self._tokenizer, text, content_format=content_format)
 
-    def _choose(self, tools: Sequence[Mapping[str, Any]] | None) -> ChatTemplate:
+    def _choose(self, *, with_tools: bool) -> ChatTemplate:
         """Chooses as transformers' `get_chat_template` does."""
-        if self.is_fallback and tools is not None:
-            message = "This model has no chat template, so it cannot be told of tools; give one with chat_template=."
-            raise UnsupportedInputError(message, parameter="tools")
-        if tools is not None and _TOOL_TEMPLATE_NAME in self._templates:
+        if with_tools and _TOOL_TEMPLATE_NAME in self._templates:
             return self._templates[_TOOL_TEMPLATE_NAME]
         if DEFAULT_TEMPLATE_NAME in self._templates:
             return self._templates[DEFAULT_TEMPLATE_NAME]
