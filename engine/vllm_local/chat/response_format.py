@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+
 from vllm_local.errors import InvalidRequestError
 from vllm_local.structured_outputs_params import StructuredOutputsParams
 
