@@ -8,7 +8,7 @@ import pytest
 
 from vllm_local import LLM, SamplingParams
 from vllm_local.errors import InvalidRequestError
-from vllm_local.structured_outputs_params import StructuredOutputsParams
+from vllm_local.structured_outputs_params import StructuredOutputsParams as Form
 
 PERSON = {
     "type": "object",
@@ -35,31 +35,31 @@ def answers(llm, prompts=PROMPTS, max_tokens=100, **params):
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("max_tokens", [40, 100])
 def test_json_is_valid_at_any_temperature_and_budget(llm, temperature, max_tokens):
-    found = answers(llm, max_tokens=max_tokens, temperature=temperature, seed=1, structured_outputs=StructuredOutputsParams(json=PERSON))
+    found = answers(llm, max_tokens=max_tokens, temperature=temperature, seed=1, structured_outputs=Form(json=PERSON))
     for answer in found:
         jsonschema.validate(json.loads(answer.text), PERSON)
         assert answer.finish_reason == "stop"
 
 
 def test_other_kinds(llm):
-    for text in (answer.text for answer in answers(llm, structured_outputs=StructuredOutputsParams(regex=r"\d{3)-[a-c]+x"}, temperature=1)):
-        assert re.fullmatch(r"\d{3}-[a-c]+x", text)
-    assert {answer.text for answer in answers(llm, structured_outputs=StructuredOutputsParams(choice=["ja", "nein", "Zürich 東京"]))} <= {
+    for answer in answers(llm, structured_outputs=Form(regex=r"\d{3}-[a-c]+x"), temperature=1.0):
+        assert re.fullmatch(r"\d{3}-[a-c]+x", answer.text)
+    assert {answer.text for answer in answers(llm, structured_outputs=Form(choice=["ja", "nein", "Zürich 東京"]))} <= {
         "ja",
         "nein",
         "Zürich 東京",
     }
-    for answer in answers(llm, structured_outputs=StructuredOutputsParams(json_object=True), temperature=1.0):
+    for answer in answers(llm, structured_outputs=Form(json_object=True), temperature=1.0):
         assert isinstance(json.loads(answer.text), dict)
     grammar = 'start: "(" start ")" | "x"'
-    for answer in answers(llm, structured_outputs=StructuredOutputsParams(grammar=grammar), temperature=1.0):
+    for answer in answers(llm, structured_outputs=Form(grammar=grammar), temperature=1.0):
         assert re.fullmatch(r"\(*x\)*", answer.text)
         assert answer.text.count("(") == answer.text.count(")")
 
 
 def test_answers_with_and_without_a_grammar_share_a_batch(llm):
     free = SamplingParams(max_tokens=20, temperature=0)
-    bound = SamplingParams(max_tokens=60, temperature=0, structured_outputs=StructuredOutputsParams(json=PERSON))
+    bound = SamplingParams(max_tokens=60, temperature=0, structured_outputs=Form(json=PERSON))
     (alone,) = llm.generate([PROMPTS[0]], free, use_tqdm=False)
     together = llm.generate([PROMPTS[0]] * 4, [free, bound, free, bound], use_tqdm=False)
     assert [output.outputs[0].text for output in together[::2]] == [alone.outputs[0].text] * 2
@@ -68,14 +68,14 @@ def test_answers_with_and_without_a_grammar_share_a_batch(llm):
 
 
 def test_forced_tokens_change_nothing_but_the_number_of_steps(llm):
-    forced = answers(llm, temperature=0, structured_outputs=StructuredOutputsParams(json=PERSON))
-    sampled = answers(llm, temperature=0, logprobs=0, structured_outputs=StructuredOutputsParams(json=PERSON))
+    forced = answers(llm, temperature=0, structured_outputs=Form(json=PERSON))
+    sampled = answers(llm, temperature=0, logprobs=0, structured_outputs=Form(json=PERSON))
     assert [answer.text for answer in forced] == [answer.text for answer in sampled]
     assert all(len(answer.logprobs) == len(answer.token_ids) for answer in sampled)
 
 
 def test_several_answers_have_a_grammar_each(llm):
-    found = answers(llm, PROMPTS[:1], n=4, temperature=2.0, seed=3, structured_outputs=StructuredOutputsParams(json=PERSON))
+    found = answers(llm, PROMPTS[:1], n=4, temperature=2.0, seed=3, structured_outputs=Form(json=PERSON))
     assert len({answer.text for answer in found}) > 1
     for answer in found:
         jsonschema.validate(json.loads(answer.text), PERSON)
@@ -91,13 +91,13 @@ def test_several_answers_have_a_grammar_each(llm):
 )
 def test_what_cannot_be_compiled_is_the_callers_fault(llm, structured, parameter):
     with pytest.raises(InvalidRequestError) as caught:
-        answers(llm, structured_outputs=StructuredOutputsParams(**structured))
+        answers(llm, structured_outputs=Form(**structured))
     assert caught.value.parameter == parameter
     assert len(answers(llm, PROMPTS[:1], max_tokens=3)) == 1
 
 
 def test_a_grammar_says_itself_where_to_end(llm):
     with pytest.raises(InvalidRequestError, match="min_tokens=5"):
-        answers(llm, min_tokens=5, structured_outputs=StructuredOutputsParams(json=PERSON))
-    (answer,) = answers(llm, PROMPTS[:1], ignore_eos=True, structured_outputs=StructuredOutputsParams(choice=["yes", "no"]))
+        answers(llm, min_tokens=5, structured_outputs=Form(json=PERSON))
+    (answer,) = answers(llm, PROMPTS[:1], ignore_eos=True, structured_outputs=Form(choice=["yes", "no"]))
     assert answer.finish_reason == "stop"
