@@ -49,23 +49,21 @@ def read_response_format(response_format: object) -> StructuredOutputsParams | N
     if kind == "text":
         return None
     if kind == "json_object":
-        schema = response_format.get("schema")
-        return StructuredOutputsParams(json_object=True) if schema is None else _of_schema(schema, ".schema")
+        return _of_schema(response_format.get("schema"), ".schema")
     if kind == "json_schema":
         described = response_format.get("json_schema")
         if not isinstance(described, Mapping):
             raise _invalid(".json_schema", f"must be a dict with a name and a schema, got {reprlib.repr(described)}")
         # OpenAI lets it be left out, and then asks for any object.
-        schema = described.get("schema")
-        return (
-            StructuredOutputsParams(json_object=True) if schema is None else _of_schema(schema, ".json_schema.schema")
-        )
+        return _of_schema(described.get("schema"), ".json_schema.schema")
     if kind == "structural_tag":
         return StructuredOutputsParams(structural_tag={k: v for k, v in response_format.items() if k != "type"})
     raise _invalid(".type", f"is {reprlib.repr(kind)}; use one of {', '.join(_TYPES)}")
 
 
 def _of_schema(schema: object, where: str) -> StructuredOutputsParams:
+    if schema is None:
+        return StructuredOutputsParams(json_object=True)
     if not isinstance(schema, Mapping):
         raise _invalid(where, f"must be a JSON schema, got {reprlib.repr(schema)}")
     return StructuredOutputsParams(json=schema)
