@@ -49,7 +49,7 @@ def test_every_answer_gets_a_router_of_its_own(make_format):
 
 def test_names_override_what_the_template_says(make_format):
     named = make_format(HERMES, tool_call_parser="mistral", reasoning_parser="qwen3")
-    assert (named.tool_format.name, named.reasoning_format.name) == ("mistral_json", "think")
+    assert (named.tool_format.name, named.reasoning_format.name) == ("mistral", "think")
     plain = make_format(HERMES)
     assert plain.with_parsers() is plain
     renamed = plain.with_parsers(reasoning_parser="deepseek_r1").with_template(BARE)
