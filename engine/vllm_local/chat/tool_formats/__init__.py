@@ -24,12 +24,14 @@ __all__ = ["TOOL_FORMATS", "CallWriter", "ToolFormat", "detect_tool_format", "na
 
 _logger = logging.getLogger(__name__)
 
+_GENERIC = Generic()
+
 TOOL_FORMATS: Sequence[ToolFormat] = (
     # Those that share Hermes's tag come before it, and the narrower of two always first.
     *(GptOss(), DeepSeekDsml(), DeepSeekV3(), DeepSeekV31()),
     *(Mistral(), MistralJson(), Glm45(), Glm47(), Qwen3Coder(), SeedOss()),
     *(Granite(), Phi4(), Phi4Functools(), Pythonic(), Llama3Json()),
-    *(Hermes(), Generic()),
+    *(Hermes(), _GENERIC),
 )
 """Every format; the first that matches a template is the template's."""
 
@@ -39,16 +41,18 @@ def detect_tool_format(template: str, name: str | None = None) -> ToolFormat:
 
     Args:
         template: The text of the chat template that renders tools.
-        name: Ours or vLLM's name of the format to take; where several have it, the template chooses among them.
+        name: Ours or vLLM's name of the format to take; where several have it, the template chooses among them. It
+            has no effect on a template that shows no tools: the system prompt describes them and how to call them.
 
     Raises:
         InvalidConfigError: No format has the name.
     """
-    # A template that knows no tools cannot have taught the model a format.
-    known = "tools" in template or name is not None
-    candidates = named_tool_formats(name) if name is not None else TOOL_FORMATS if known else TOOL_FORMATS[-1:]
-    found = next((item for item in candidates if item.matches(template)), candidates[0])
+    candidates = TOOL_FORMATS if name is None else named_tool_formats(name)
     how = "from the chat template" if name is None else f"as {name!r} asks for"
+    found = next((item for item in candidates if item.matches(template)), candidates[0])
+    if "tools" not in template and not found.describes_tools:
+        # Nothing would tell the model which tools there are, nor how to call them.
+        found, how = _GENERIC, "since the chat template shows no tools"
     _logger.info("Tool calls are read in the format %s, %s.", found.name, how)
     return found
 

@@ -37,8 +37,9 @@ class DeepSeekDsml(ToolFormat):
 
     def calls(self, tools: Sequence[Tool], one_only: bool) -> Constraint:
         """All calls in one block, arguments in the schema's order."""
-        calls = in_a_row(any_of([self._call(tool) for tool in tools]), one_only, "\n")
-        return Chain((Text(f"{_OPEN}\n"), calls, Text(f"\n{_CLOSE}")))
+        # The line break belongs to the call: no two ways on may begin alike and part within a text.
+        calls = in_a_row(any_of([self._call(tool) for tool in tools]), one_only)
+        return Chain((Text(f"{_OPEN}\n"), calls, Text(_CLOSE)))
 
     def read(self, source: TextSource, calls: CallWriter) -> Reading[None]:
         """Any blanks between tags are fine."""
@@ -64,7 +65,7 @@ class DeepSeekDsml(ToolFormat):
         for parameter in parameters_of(tool):
             part = Chain((Text(f"{_PARAMETER}{parameter.name}"), _value(parameter), Text("\n")))
             parts.append(part if parameter.is_required else Repeated(part, 0, 1))
-        return Chain((*parts, Text(_END_INVOKE)))
+        return Chain((*parts, Text(f"{_END_INVOKE}\n")))
 
     def _read_parameters(self, source: TextSource, calls: CallWriter, name: str) -> Reading[None]:
         tool = calls.tool(name)

@@ -16,7 +16,8 @@ THINK, GRANITE, OSS = Think(), Granite(), GptOss()
 STARTER = starter_path().with_name("chat_template.jinja").read_text(encoding="utf-8")
 QWEN = (
     "{{- '<think>\\n' + reasoning + '\\n</think>\\n\\n' }}{%- if add_generation_prompt %}"
-    "{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
+    "{{- '<|im_start|>assistant\\n' }}"
+    "{%- if enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
 )
 
 TEMPLATES = {

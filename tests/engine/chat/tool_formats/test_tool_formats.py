@@ -100,7 +100,8 @@ def test_a_format_can_be_named(caplog):
     # vLLM has one name for both; the template tells them apart.
     assert detect_tool_format(TEMPLATES["mistral"], "mistral").name == "mistral"
     assert detect_tool_format(TEMPLATES["mistral_json"], "mistral").name == "mistral_json"
-    assert detect_tool_format("", "mistral").name == "mistral"
+    assert detect_tool_format("{{ tools }}", "mistral").name == "mistral"
+    assert detect_tool_format(TEMPLATES["generic"], "mistral").name == "generic"
     with pytest.raises(InvalidConfigError, match="tool_call_parser='nope' is not known; use one of deepseek_v3,"):
         named_tool_formats("nope")
 
