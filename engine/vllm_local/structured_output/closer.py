@@ -122,24 +122,33 @@ class Closer:
         """Yields what may come next, best first."""
         forced = state.matcher.compute_ff_tokens()
         if forced:
+            text = self._bridge.bytes_of(forced)
+            if self._hints and text.endswith(b'"'):
+                # All names begin with the quote; from before it, a required one can be taken as a whole.
+                before = [_Step((*self._bridge.tokenize(text[:-1]),))] if len(text) > 1 else self._hints
+                yield from self._accepted(state, self._least_used(before, state))
             yield _Step(tuple(forced))
             return
         for closer, follower in self._closers:
             if state.matcher.validate_tokens([*closer.tokens, *follower]) == len(closer.tokens):
                 yield closer
-        for piece in self._pieces(state):
-            if state.matcher.validate_tokens(list(piece.tokens)) == len(piece.tokens):
-                yield piece
+        yield from self._accepted(state, self._pieces(state))
         yield from self._single_bytes(state)
 
     def _pieces(self, state: _State) -> Iterator[_Step]:
         """Yields what is tried anywhere; what was written less often comes first, so that no loop is run for ever."""
-        yield from sorted(self._texts, key=state.used.__getitem__)
+        yield from self._least_used(self._texts, state)
         yield _Step(self._empty)
-        yield from sorted(self._hints, key=state.used.__getitem__)
+        yield from self._least_used(self._hints, state)
         yield from self._openers
         if not state.in_filler:
             yield from self._values
+
+    def _accepted(self, state: _State, steps: Iterable[_Step]) -> Iterator[_Step]:
+        return (step for step in steps if state.matcher.validate_tokens(list(step.tokens)) == len(step.tokens))
+
+    def _least_used(self, steps: list[_Step], state: _State) -> list[_Step]:
+        return sorted(steps, key=state.used.__getitem__)
 
     def _single_bytes(self, state: _State) -> Iterator[_Step]:
         mask = np.frombuffer(state.matcher.compute_bitmask(), dtype=np.uint8)

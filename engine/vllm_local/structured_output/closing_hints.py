@@ -14,7 +14,6 @@ MAX_TEXTS = 24
 MAX_GROWTH = 1024
 _BASE_GROWTH = 8
 _PATTERN_GROWTH = 16
-_MAX_DEPTH = 12
 
 
 def fixed_texts(constraint: Constraint, bridge: TokenizerBridge) -> list[list[int]]:
@@ -40,35 +39,58 @@ def growth(constraint: Constraint, bridge: TokenizerBridge) -> int:
         elif isinstance(part, Pattern):
             sizes.append(_PATTERN_GROWTH)
         elif isinstance(part, Json):
-            sizes.extend(_size(node, part.schema, bridge, 0) for node in _mappings(part.schema))
+            schema_sizes = _Sizes(part.schema, bridge)
+            sizes.extend(schema_sizes.of(node) for node in _mappings(part.schema))
     return min(MAX_GROWTH, max(sizes))
 
 
-def _size(node: Any, root: Any, bridge: TokenizerBridge, depth: int) -> int:
-    """Estimates the tokens of the shortest value of a schema, at its longest alternative."""
-    if not isinstance(node, Mapping) or depth > _MAX_DEPTH:
-        return 1
-    literals = [len(bridge.tokenize(json.dumps(value).encode())) for value in _literals(node)]
-    own = max(literals, default=2) + (node["minLength"] if isinstance(node.get("minLength"), int) else 0)
-    properties = node.get("properties")
-    for name in node["required"] if isinstance(node.get("required"), list) else ():
-        inner = properties.get(name) if isinstance(properties, Mapping) else None
-        own += len(bridge.tokenize(json.dumps(name).encode())) + 2 + _size(inner, root, bridge, depth + 1)
-        if own > MAX_GROWTH:
-            return MAX_GROWTH
-    if isinstance(node.get("minItems"), int):
-        own += node["minItems"] * (1 + _size(node.get("items"), root, bridge, depth + 1))
-    options = [option for key in ("anyOf", "oneOf", "allOf") if isinstance(node.get(key), list) for option in node[key]]
-    target = _target(node.get("$ref"), root)
-    beside = [_size(item, root, bridge, depth + 1) for item in (*options[:16], *([target] if target else []))]
-    return min(MAX_GROWTH, own + max(beside, default=0))
+class _Sizes:
+    """Estimates the tokens of the shortest value of each part of a schema, at its longest alternative."""
+
+    def __init__(self, root: Any, bridge: TokenizerBridge) -> None:
+        self._root = root
+        self._bridge = bridge
+        # By identity: a part that many refer to, or that refers to itself, is looked at once.
+        self._known: dict[int, int] = {}
+
+    def of(self, node: Any) -> int:
+        """Returns a part's tokens, at most `MAX_GROWTH`."""
+        if not isinstance(node, Mapping):
+            return 1
+        if id(node) not in self._known:
+            self._known[id(node)] = 1
+            self._known[id(node)] = min(MAX_GROWTH, self._own(node) + self._beside(node))
+        return self._known[id(node)]
+
+    def _own(self, node: Mapping[str, Any]) -> int:
+        literals = [self._count(json.dumps(value)) for value in _literals(node)]
+        size = max(literals, default=2) + _count(node.get("minLength"))
+        size += _count(node.get("minItems")) * (1 + self.of(node.get("items")))
+        properties = node.get("properties")
+        for name in node["required"] if isinstance(node.get("required"), list) else ():
+            inner = properties.get(name) if isinstance(properties, Mapping) and isinstance(name, str) else None
+            size += self._count(json.dumps(name)) + 2 + self.of(inner)
+        return size
+
+    def _beside(self, node: Mapping[str, Any]) -> int:
+        lists = (node.get(keyword) for keyword in ("anyOf", "oneOf", "allOf"))
+        options = [option for found in lists if isinstance(found, list) for option in found]
+        return max((self.of(option) for option in (*options, self._target(node.get("$ref")))), default=0)
+
+    def _target(self, reference: Any) -> Any:
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return None
+        node = self._root
+        for key in reference[2:].split("/") if len(reference) > 1 else ():
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node
+
+    def _count(self, text: str) -> int:
+        return len(self._bridge.tokenize(text.encode()))
 
 
-def _target(reference: Any, root: Any) -> Any:
-    node = root if isinstance(reference, str) and reference.startswith("#/") else None
-    for key in reference[2:].split("/") if node is not None else ():
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
+def _count(value: Any) -> int:
+    return min(value, MAX_GROWTH) if isinstance(value, int) and value > 0 else 0
 
 
 def _literals(node: Mapping[str, Any]) -> list[Any]:

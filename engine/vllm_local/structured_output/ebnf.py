@@ -10,6 +10,8 @@ from vllm_local.errors import InvalidRequestError
 
 MAX_GRAMMAR_DEPTH = 200
 """Open brackets at one place; the translator is recursive."""
+_QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\\n])*' | \[(?:\\.|[^\]\\])*\] | \#[^\n]* """, re.VERBOSE)
+"""Texts, sets of characters and comments: quotes inside of them are not their own."""
 _RULE = re.compile(r"^[ \t]*[A-Za-z_][\w-]*[ \t]*::=", re.MULTILINE)
 
 
@@ -40,13 +42,13 @@ def to_lark(grammar: str, parameter: str) -> str:
 
 def _with_double_quotes(grammar: str) -> str:
     """Rewrites 'texts' as "texts"; only the latter are known to the translator."""
-    parts = re.split(r'("(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*)', grammar)
-    parts[::2] = [re.sub(r"'((?:\\.|[^'\\\n])*)'", _as_double_quoted, part) for part in parts[::2]]
-    return "".join(parts)
+    return _QUOTED.sub(_as_double_quoted, grammar)
 
 
 def _as_double_quoted(match: re.Match[str]) -> str:
-    inner = match.group(1).replace("\\'", "'")
+    if not match.group().startswith("'"):
+        return match.group()
+    inner = match.group()[1:-1].replace("\\'", "'")
     return '"' + re.sub(r'(?<!\\)"', r"\"", inner) + '"'
 
 

@@ -107,10 +107,21 @@ class _PieceWise:
         self.eos_token_id = eos_token_id
         self.special_token_ids = sorted({*tokenizer.special_token_ids, *tokenizer.eos_token_ids})
         self.tokens = [self._bytes(token_id) for token_id in range(tokenizer.vocab_size)]
+        special = set(self.special_token_ids)
+        self._ids = {text: token_id for token_id, text in enumerate(self.tokens) if text and token_id not in special}
+        self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: str | bytes) -> list[int]:
-        written = text.decode(errors="replace") if isinstance(text, bytes) else text
-        return self._tokenizer.encode(written, add_special_tokens=False)
+        """Cuts text by the longest token each time: a model of another kind would add spaces that are not there."""
+        rest = text.encode() if isinstance(text, str) else text
+        token_ids: list[int] = []
+        while rest:
+            lengths = range(min(self._longest, len(rest)), 0, -1)
+            length = next((length for length in lengths if rest[:length] in self._ids), None)
+            if length is not None:
+                token_ids.append(self._ids[rest[:length]])
+            rest = rest[length or 1 :]
+        return token_ids
 
     def _bytes(self, token_id: int) -> bytes:
         if self._tokenizer.is_byte_piece(token_id):

@@ -1,0 +1,85 @@
+import pytest
+
+from tests.engine.structured_output.random_answers import allowed_tokens
+from vllm_local.errors import InvalidRequestError
+from vllm_local.structured_output import GrammarCompiler, GrammarLimits
+from vllm_local.structured_outputs_params import StructuredOutputsParams
+
+
+@pytest.fixture
+def grammar(compiler):
+    return compiler.compile(StructuredOutputsParams(regex="[ab]{2,3}"), 10)
+
+
+@pytest.fixture
+def a_b(tokenizer):
+    return [tokenizer.encode(text, False)[0] for text in "ab"]
+
+
+def test_tokens_are_taken_or_leave_everything_as_it_was(grammar, tokenizer, a_b):
+    a, b = a_b
+    wrong = tokenizer.encode("x", False)
+    assert not grammar.accept([a, *wrong])
+    assert not grammar.accept(wrong)
+    assert grammar.accept([a, b])
+    assert grammar.accept([])
+
+
+def test_an_end_token_comes_where_the_answer_may_end(grammar, tokenizer, a_b):
+    (end, other_end), (a, b) = sorted(tokenizer.eos_token_ids), a_b
+    assert not grammar.accept([a, end])
+    assert grammar.accept([a])
+    assert not grammar.accept([end])
+    assert grammar.validate([b, end, a]) == 2
+    assert grammar.validate([b, end]) == 2
+    assert grammar.accept([b])
+    assert {end, other_end} <= set(allowed_tokens(grammar, tokenizer.vocab_size))
+    assert grammar.is_fulfilled()
+    assert not grammar.is_terminated()
+    assert grammar.accept([other_end])
+    assert grammar.is_terminated()
+    assert not grammar.accept([a])
+    assert grammar.forced_tokens() == []
+
+
+def test_where_nothing_may_follow_the_end_token_is_forced(grammar, tokenizer, a_b):
+    a, b = a_b
+    assert grammar.accept([a, b, a])
+    assert grammar.is_terminated()
+    ends = sorted(tokenizer.eos_token_ids)
+    assert allowed_tokens(grammar, tokenizer.vocab_size) == ends
+    assert grammar.forced_tokens() == ends[:1]
+    assert grammar.accept(ends[:1])
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 3, 4])
+def test_tokens_can_be_taken_back(compiler, tokenizer, a_b, num_tokens):
+    grammar = compiler.compile(StructuredOutputsParams(regex="[ab]{2,3}"), 10)
+    a, b = a_b
+    run = [a, b, a, min(tokenizer.eos_token_ids)]
+    assert grammar.accept(run)
+    grammar.rollback(num_tokens)
+    assert grammar.validate(run[-num_tokens:]) == num_tokens
+    assert grammar.accept(run[-num_tokens:])
+    assert grammar.is_terminated()
+
+
+def test_rows_beyond_the_vocabulary_are_never_allowed(sample_compilers, sample_tokenizers):
+    size = sample_tokenizers["byte_level_bpe"].vocab_size
+    grammar = sample_compilers["byte_level_bpe"].compile(StructuredOutputsParams(regex="(?s:.*)"), 10)
+    assert max(allowed_tokens(grammar, size + 37)) < size
+
+
+def test_too_much_work_on_the_way_is_the_callers_fault(tokenizer):
+    compiler = GrammarCompiler(tokenizer, tokenizer.vocab_size, GrammarLimits(step_items=40))
+    ambiguous = 'start: s\ns: s s | "a" | "a" s | s "a"'
+
+    def answer():
+        grammar = compiler.compile(StructuredOutputsParams(grammar=ambiguous), 400)
+        for _ in range(40):
+            assert grammar.accept(tokenizer.encode("a", False))
+            allowed_tokens(grammar, tokenizer.vocab_size)
+
+    with pytest.raises(InvalidRequestError, match=r"work|compiled") as error:
+        answer()
+    assert error.value.parameter == "structured_outputs.grammar"

@@ -1,0 +1,146 @@
+import jsonschema
+import pytest
+
+from vllm_local.errors import InvalidRequestError
+from vllm_local.structured_output.json_schema import MAX_ENUM_VALUES, MAX_ITEMS, prepare_schema
+from vllm_local.structured_output.schema_keywords import REFUSED
+
+A = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+B = {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}
+CAT = {"type": "object", "properties": {"kind": {"const": "cat", "default": "cat"}}}
+DOG = {"type": "object", "properties": {"kind": {"const": "dog", "default": "dog"}}}
+
+
+def prepare(schema, **options):
+    return prepare_schema(schema, parameter="json", **options)
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (A, [{"a": ""}], [{"a": "", "c": 1}]),
+        ({"type": "object", "properties": {}}, [{}], [{"a": 1}]),
+        ({"type": "object"}, [{}, {"a": 1}], [1]),
+        ({**A, "additionalProperties": True}, [{"a": "", "c": 1}], []),
+        ({**A, "patternProperties": {"^x": {}}}, [{"a": "", "x1": 1, "c": 1}], []),
+        ({"properties": {"a": {}}}, [{"a": 1}], [7]),
+        ({"required": ["z"], "properties": {"a": {}}}, [{"z": 1}], [{"z": 1, "q": 1}]),
+        ({"allOf": [A, B]}, [{"a": "", "b": ""}], [{"a": "", "b": "", "c": 1}]),
+        ({"allOf": [A]}, [{"a": ""}], [{"a": "", "c": 1}]),
+        ({"anyOf": [A, B]}, [{"a": ""}, {"b": ""}], [{"a": "", "c": 1}]),
+        ({**A, "anyOf": [B, {"properties": {"c": {}}}]}, [{"a": "", "b": ""}], [{"a": "", "d": 1}]),
+        ({"$ref": "#/$defs/A", "$defs": {"A": A}}, [{"a": ""}], [{"a": "", "c": 1}]),
+        ({"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}}, [{"a": "", "b": ""}], [{"a": "", "b": "", "c": 1}]),
+        ({"items": A}, [[{"a": ""}]], [[{"a": "", "c": 1}]]),
+        ({"oneOf": [{"$ref": "#/$defs/C"}, {"$ref": "#/$defs/D"}], "$defs": {"C": CAT, "D": DOG}},
+         [{"kind": "cat"}, {"kind": "dog"}], [{}]),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}], "anyOf": [{"minimum": 3}, {"minLength": 2}]},
+         [4, "ab"], [None]),
+    ],
+)  # fmt: skip
+def test_what_is_left_is_what_was_meant(schema, good, bad):
+    prepared = prepare(schema)
+    for value in good:
+        jsonschema.validate(value, prepared)
+        jsonschema.validate(value, schema)
+    for value in bad:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value, prepared)
+
+
+def test_objects_stay_open_where_that_is_wished():
+    jsonschema.validate({"a": "", "c": 1}, prepare(A, closed=False))
+
+
+def test_properties_keep_their_order_and_notes_go():
+    schema = {
+        "title": "T",
+        "description": "D",
+        "discriminator": {"propertyName": "x"},
+        "properties": {"z": {"title": "Z", "default": 1}, "a": {"format": "password", "examples": [1]}},
+    }
+    prepared = prepare(schema)
+    assert list(prepared["properties"]) == ["z", "a"]
+    assert prepared["properties"] == {"z": {}, "a": {}}
+    assert not {"title", "description", "discriminator"} & set(prepared)
+
+
+def test_references_of_every_form_are_found():
+    schema = {
+        "$id": "http://example.org/tree",
+        "definitions": {"a/b": {"type": "null"}, "n": {"$anchor": "here", "type": "integer"}},
+        "properties": {
+            "escaped": {"$ref": "#/definitions/a~1b"},
+            "quoted": {"$ref": "#/definitions/a%7E1b"},
+            "anchor": {"$ref": "#here"},
+            "absolute": {"$ref": "http://example.org/tree#/definitions/n"},
+            "place": {"$ref": "#/properties/anchor"},
+            "self": {"$ref": "#"},
+        },
+    }
+    prepared = prepare(schema)
+    jsonschema.validate({"escaped": None, "quoted": None, "anchor": 1, "absolute": 2, "place": 3}, prepared)
+    jsonschema.validate({"self": {"self": {"anchor": 1}}}, prepared)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"self": {"self": {"anchor": ""}}}, prepared)
+
+
+COMPANY = {"if": "then", "then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
+
+
+@pytest.mark.parametrize("keyword", REFUSED)
+def test_each_refused_keyword_is_named_with_its_path(keyword):
+    node = {keyword: {"type": "null"}, **({COMPANY[keyword]: {"type": "null"}} if keyword in COMPANY else {})}
+    with pytest.raises(InvalidRequestError) as error:
+        prepare({"properties": {"x": {"items": node}}})
+    assert error.value.parameter == "json"
+    assert f"The schema's $.properties.x.items.{keyword} is not supported: {REFUSED[keyword]}." == str(error.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"uniqueItems": False}, {"uniqueItems": True, "maxItems": 1}, {"not": False}, {"if": {"type": "null"}},
+     {"then": {"type": "null"}}, {"minContains": 2}, {"dependentRequired": {}}, {"unevaluatedProperties": True}],
+)  # fmt: skip
+def test_keywords_that_say_nothing_are_let_through(schema):
+    assert not set(prepare(schema)) - {"maxItems"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ({"type": "strin"}, r"\$\.type"),
+        ({"type": [["object"]]}, r"\$\.type"),
+        ({"properties": [1]}, r"\$\.properties"),
+        ({"properties": {"x": 3}}, r"\$\.properties\.x"),
+        ({"anyOf": {}}, r"\$\.anyOf"),
+        ({"anyOf": [{}, {"items": 1}]}, r"\$\.anyOf\[1\]\.items"),
+        ({"required": "a"}, r"\$\.required"),
+        ({"required": [{}], "minProperties": 1}, r"\$\.required"),
+        ({"enum": []}, r"\$\.enum"),
+        ({"enum": list(range(MAX_ENUM_VALUES + 1))}, r"\$\.enum"),
+        ({"maxItems": MAX_ITEMS + 1}, r"\$\.maxItems"),
+        ({"minLength": -1}, r"\$\.minLength"),
+        ({"minProperties": 2}, r"\$\.minProperties"),
+        ({"minProperties": "2"}, r"\$\.minProperties"),
+        ({"oneOf": [A, B]}, r"\$\.oneOf"),
+        ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, r"\$\.oneOf"),
+        ({"$ref": "other.json"}, r"\$\.\$ref"),
+        ({"$ref": "#/$defs/x/0"}, r"\$\.\$ref"),
+        ({"items": {"$ref": 3}}, r"\$\.items\.\$ref"),
+        (False, r"\$"),
+        ({"not": {}}, r"\$"),
+    ],
+)
+def test_what_is_malformed_is_named_with_its_path(schema, path):
+    with pytest.raises(InvalidRequestError, match=f"schema's {path} "):
+        prepare(schema)
+
+
+def test_a_small_schema_cannot_ask_for_endless_work():
+    definitions: dict = {"d30": {}}
+    for i in range(30):
+        part = {"$ref": f"#/$defs/d{i + 1}"}
+        definitions[f"d{i}"] = {"oneOf": [{"anyOf": [part, part]}, {"anyOf": [part, part]}]}
+    with pytest.raises(InvalidRequestError):
+        prepare({"$defs": definitions, "$ref": "#/$defs/d0"})
