@@ -45,7 +45,8 @@ class LarkWriter:
         """
         start = self._expression(constraint)
         rules = [f"{name}: {body}" for body, name in self._rules.items()]
-        text = "\n".join(["%llguidance {}", f"start: {start}", *rules, ""])
+        enforced = "\n".join(rule for rule in rules if not rule.startswith("FREE"))
+        text = "\n".join([self._options(enforced), f"start: {start}", *rules, ""])
         return json.dumps({"grammars": [{"name": "answer", "lark_grammar": text}, *self._grammars]})
 
     def _expression(self, part: Constraint) -> str:
@@ -81,8 +82,17 @@ class LarkWriter:
 
     def _grammar(self, part: Lark) -> str:
         name = f"grammar_{len(self._grammars)}"
-        self._grammars.append({"name": name, "lark_grammar": to_lark(part.grammar, self._parameter)})
+        text = to_lark(part.grammar, self._parameter)
+        self._grammars.append({"name": name, "lark_grammar": f"{self._options(text)}\n{text}"})
         return f"@{name}"
+
+    def _options(self, rules: str) -> str:
+        """Returns the line that keeps llguidance from forcing texts that it would cut into special tokens, if need be.
+
+        It cuts forced text as the model's tokenizer does, and then does not take what came out.
+        """
+        has_special_text = any(special in rules for special in self._special_tokens)
+        return f"%llguidance {json.dumps({'no_forcing': True} if has_special_text else {})}"
 
     def _one_of(self, options: Sequence[str]) -> str:
         return f"({' | '.join(dict.fromkeys(options))})"

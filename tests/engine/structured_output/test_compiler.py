@@ -138,6 +138,10 @@ def test_the_form_begins_behind_the_reasoning(compiler, tokenizer):
 def test_a_special_tokens_text_inside_of_json_is_text(compiler, tokenizer, seed):
     _, text = answer(compiler, tokenizer, 60, seed, json={"const": "a<tool_call>b</think>"})
     assert text == '"a<tool_call>b</think>"'
+    _, text = answer(compiler, tokenizer, 60, seed, grammar='start: "a<tool_call>" B\nB: "c</think>"')
+    assert text == "a<tool_call>c</think>"
+    _, text = answer(compiler, tokenizer, 60, seed, regex="a<tool_call>b")
+    assert text == "a<tool_call>b"
 
 
 def test_what_is_forced_comes_as_one_run_in_the_models_own_tokens(compiler, tokenizer):

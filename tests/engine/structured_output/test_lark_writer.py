@@ -42,7 +42,7 @@ def test_each_part_is_written(constraint, written):
 def test_rules_are_shared_and_grammars_stand_beside():
     text, others = write(Chain((Pattern("a/b"), Pattern("a/b"), Lark("start: X"), Json(True))))
     assert text.count("PATTERN_0:") == 1
-    assert others == [{"name": "grammar_0", "lark_grammar": "start: X"}]
+    assert others == [{"name": "grammar_0", "lark_grammar": "%llguidance {}\nstart: X"}]
 
 
 def test_too_many_repetitions_are_refused():
