@@ -45,6 +45,7 @@ BOTTOM = [
     "config",
     "grammar_spec",
     "structured_outputs_params",
+    "thinking_budget",
     "sampling_params",
     "request",
     "outputs",

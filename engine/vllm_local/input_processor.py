@@ -189,10 +189,10 @@ class InputProcessor:
 
     def _compile_grammar(self, params: SamplingParams) -> Grammar | None:
         """Returns a grammar of its own for one answer."""
-        if params.structured_outputs is None:
-            return None
         assert params.max_tokens is not None, "_fit makes it a number"
-        return self._grammars.compile(params.structured_outputs, params.max_tokens)
+        form, budget = params.structured_outputs, params.thinking_budget
+        grammar = None if form is None else self._grammars.compile(form, params.max_tokens)
+        return grammar if budget is None else self._grammars.limit_thinking(grammar, budget)
 
     def _prefix_keys(self, cache_salt: str | None, choice_ids: list[str]) -> tuple[str, ...] | None:
         if self._enable_prefix_caching:

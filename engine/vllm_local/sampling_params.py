@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from vllm_local.errors import InvalidRequestError
 from vllm_local.structured_outputs_params import StructuredOutputsParams
+from vllm_local.thinking_budget import ThinkingBudget
 
 __all__ = ["RequestOutputKind", "SamplingParams", "StructuredOutputsParams"]
 
@@ -71,6 +72,7 @@ class SamplingParams:
         skip_special_tokens: Leave special tokens out of the text.
         output_kind: What each output carries.
         structured_outputs: The form that the answer must have; a mapping of its fields will do.
+        thinking_budget: Where thoughts are cut short, and how.
     """
 
     n: int = 1
@@ -97,6 +99,7 @@ class SamplingParams:
     skip_special_tokens: bool = True
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
     structured_outputs: StructuredOutputsParams | None = None
+    thinking_budget: ThinkingBudget | None = None
 
     def __post_init__(self) -> None:
         """Brings the fields to one form and checks them.

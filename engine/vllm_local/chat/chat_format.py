@@ -16,8 +16,10 @@ from vllm_local.chat.stream_router import StreamRouter
 from vllm_local.chat.tool_formats import ToolFormat, detect_tool_format
 from vllm_local.chat.tool_prompt import describe_tools
 from vllm_local.chat.tools import ToolRequest
+from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Constraint
 from vllm_local.structured_outputs_params import StructuredOutputsParams
+from vllm_local.thinking_budget import ThinkingBudget
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 _NO_TOOLS = ToolRequest()
@@ -43,6 +45,24 @@ class PreparedChat:
     reasoning_format: ReasoningFormat | None
     reasoning_state: ReasoningState
     make_router: Callable[[], StreamRouter]
+
+    def thinking_budget(self, max_tokens: int | None) -> ThinkingBudget | None:
+        """Returns a limit on the thoughts of the answer; None if there is none, or if it holds no thoughts.
+
+        Raises:
+            InvalidRequestError: There is one, but the model does not think, or its thoughts cannot be cut short.
+        """
+        if max_tokens is None:
+            return None
+        thoughts = self.reasoning_format
+        if thoughts is None or thoughts.end is None:
+            reason = "this model does not think" if thoughts is None else f"{thoughts.name} ends no thoughts by a text"
+            message = f"thinking_token_budget cannot be kept: {reason}, as far as its chat template says."
+            raise InvalidRequestError(message, parameter="thinking_token_budget")
+        if self.reasoning_state == "closed":
+            return None
+        starts = () if self.reasoning_state == "open" else thoughts.starts
+        return ThinkingBudget(max_tokens, f"\n{thoughts.end}\n\n", thoughts.end, starts)
 
 
 class ChatFormat:

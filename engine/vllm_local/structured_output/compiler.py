@@ -29,8 +29,10 @@ from vllm_local.structured_output.grammar import TokenGrammar
 from vllm_local.structured_output.lark_writer import LarkWriter
 from vllm_local.structured_output.limits import GrammarLimits
 from vllm_local.structured_output.structural_tag import StructuralTags
+from vllm_local.structured_output.thinking import ThinkingGrammar
 from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 from vllm_local.structured_outputs_params import StructuredOutputsParams
+from vllm_local.thinking_budget import ThinkingBudget
 from vllm_local.tokenizer.tokenizer import Tokenizer
 
 MAX_FIRST_WAY = 4096
@@ -105,6 +107,10 @@ class GrammarCompiler:
                     self._compiled.popitem(last=False)
         budget = Budget(compiled.closer, bridge, compiled.way, compiled.growth, max_tokens)
         return TokenGrammar(compiled.matcher.deep_copy(), bridge, budget, parameter)
+
+    def limit_thinking(self, grammar: Grammar | None, budget: ThinkingBudget) -> Grammar:
+        """Returns a grammar that ends long thoughts, and leaves the rest of the answer to another, if there is one."""
+        return ThinkingGrammar(budget, self._load_bridge(), grammar)
 
     def _load_bridge(self) -> TokenizerBridge:
         with self._lock:

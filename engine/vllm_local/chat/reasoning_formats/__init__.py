@@ -11,7 +11,13 @@ from vllm_local.chat.reasoning_formats.granite import Granite
 from vllm_local.chat.reasoning_formats.think import CohereThink, MistralThink, SeedThink, Think
 from vllm_local.errors import InvalidConfigError
 
-__all__ = ["REASONING_FORMATS", "ReasoningFormat", "ReasoningState", "detect_reasoning_format"]
+__all__ = [
+    "REASONING_FORMATS",
+    "ReasoningFormat",
+    "ReasoningState",
+    "detect_reasoning_format",
+    "named_reasoning_format",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -41,9 +47,19 @@ def detect_reasoning_format(template: str, name: str | None = None) -> Reasoning
         if found is not None:
             _logger.info("Reasoning is read in the format %s, from the chat template.", found.name)
         return found
+    named = named_reasoning_format(name)
+    _logger.info("Reasoning is read in the format %s, as %r asks for.", named.name, name)
+    return named
+
+
+def named_reasoning_format(name: str) -> ReasoningFormat:
+    """Returns the format that has a name, ours or vLLM's.
+
+    Raises:
+        InvalidConfigError: There is none.
+    """
     for item in REASONING_FORMATS:
         if name == item.name or name in item.vllm_parser_names:
-            _logger.info("Reasoning is read in the format %s, as %r asks for.", item.name, name)
             return item
     names = sorted({known for item in REASONING_FORMATS for known in (item.name, *item.vllm_parser_names)})
     raise InvalidConfigError(f"reasoning_parser={name!r} is not known; use one of {', '.join(names)}.")

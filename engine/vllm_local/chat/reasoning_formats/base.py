@@ -24,12 +24,14 @@ class ReasoningFormat(ABC):
         name: Ours; what the log says.
         vllm_parser_names: What vLLM calls it as `--reasoning-parser`.
         markers: Texts that it is told apart by, where they are special tokens: a text to read must show them.
+        starts: What begins thoughts; the first is the usual one.
         end: What ends the thoughts; None where messages of their own hold them.
     """
 
     name: ClassVar[str]
     vllm_parser_names: ClassVar[tuple[str, ...]] = ()
     markers: ClassVar[tuple[str, ...]] = ()
+    starts: ClassVar[tuple[str, ...]] = ()
     end: ClassVar[str | None] = None
 
     @abstractmethod

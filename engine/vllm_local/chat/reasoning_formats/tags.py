@@ -18,11 +18,9 @@ class TaggedReasoning(ReasoningFormat):
     """One block at the beginning of an answer, which the prompt may have opened; blanks around it are dropped.
 
     Attributes:
-        starts: What opens the block; the first is the usual one.
         ends: What closes it.
     """
 
-    starts: ClassVar[tuple[str, ...]]
     ends: ClassVar[tuple[str, ...]]
 
     def matches(self, template: str) -> bool:
