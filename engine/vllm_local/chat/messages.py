@@ -16,7 +16,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEXT_KEYS: Mapping[str, str] = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """Kinds of parts that are text, and where they keep it."""
 _SILENT_KINDS = ("thinking", "reasoning", "redacted_thinking")
-"""What a model thought earlier; templates take it as the message's "reasoning_content", if at all."""
+"""What a model thought earlier; templates take it as the message's "reasoning_content" or "reasoning", if at all."""
 _MEDIA = ("image", "audio", "video", "file", "media")
 
 
@@ -67,7 +67,22 @@ def _normalize(message: object, index: int) -> Message:
         # Templates test for it; an absent key and an empty text read alike.
         content = ""
     normal["content"] = content
+    thoughts = _thoughts_of(message) if role == "assistant" else ""
+    if thoughts:
+        normal |= {"reasoning": thoughts, "reasoning_content": thoughts}
     return normal
+
+
+def _thoughts_of(message: Mapping[str, Any]) -> str:
+    """Returns what an assistant thought before it spoke, by any of the names that it goes by."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(message.get(name), str):
+            return str(message[name])
+    content = message.get("content")
+    parts = content if isinstance(content, (list, tuple)) else ()
+    silent = [part for part in parts if isinstance(part, Mapping) and part.get("type") in _SILENT_KINDS]
+    texts = [part.get(name) for part in silent for name in ("thinking", "reasoning", "text")]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _normalize_content(content: object, where: str) -> str | list[Message] | None:
