@@ -13,6 +13,7 @@ from starlette.responses import Response
 from vllm_local.errors import InvalidRequestError
 from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
 from vllm_local.sampling_params import SamplingParams
+from vllm_local.server.answer_form import blaming, read_answer_form
 from vllm_local.server.answer_options import answer_options
 from vllm_local.server.answers import collect
 from vllm_local.server.completion_chunks import CompletionChunks, completion_body
@@ -27,8 +28,9 @@ from vllm_local.server.request_ids import request_id_of
 from vllm_local.server.request_log import log_request
 from vllm_local.server.sampling import check_stream_options, completion_sampling_params
 from vllm_local.server.streaming import Source, open_stream
-from vllm_local.server.unsupported import refuse_unsupported
+from vllm_local.server.unsupported import refuse_chat_fields, refuse_unsupported
 from vllm_local.server.usage import UsageCounter
+from vllm_local.structured_outputs_params import StructuredOutputsParams
 
 router = APIRouter()
 
@@ -53,6 +55,7 @@ async def answer_completion(context: ServerContext, request: CompletionRequest, 
     """
     model = context.models.check(request.model)
     refuse_unsupported(request)
+    refuse_chat_fields(request)
     check_stream_options(request.stream, request.stream_options)
     is_echo_only = request.echo and request.max_tokens == 0
     if is_echo_only and request.logprob_token_ids:
@@ -60,6 +63,9 @@ async def answer_completion(context: ServerContext, request: CompletionRequest, 
         raise InvalidRequestError(message, parameter="logprob_token_ids")
     sampled = request.model_copy(update={"max_tokens": 1}) if is_echo_only else request
     params = completion_sampling_params(sampled, context.engine, context.settings)
+    form = read_answer_form(request)
+    if form is not None:
+        params = dataclasses.replace(params, structured_outputs=StructuredOutputsParams(constraint=form.constraint))
     options = answer_options(
         request, context.settings, answer_id=answer_id, model=model, n=params.n, top_logprobs=request.logprobs or 0
     )
@@ -67,7 +73,8 @@ async def answer_completion(context: ServerContext, request: CompletionRequest, 
     token_ids = [prompt.token_ids for prompt in prompts]
     usage = UsageCounter(token_ids, with_details=context.settings.enable_prompt_tokens_details)
     log_request(context, answer_id, token_ids, params)
-    source = await _start(context, request, token_ids, params, is_echo_only=is_echo_only)
+    with blaming("" if form is None else form.field):
+        source = await _start(context, request, token_ids, params, is_echo_only=is_echo_only)
     if request.stream:
         return await open_stream(context, source, CompletionChunks(options, prompts, usage, echo=request.echo))
     try:

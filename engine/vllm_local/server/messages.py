@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vllm_local.chat.chat_format import PreparedChat
 from vllm_local.errors import InvalidRequestError
 from vllm_local.sampling_params import RequestOutputKind
+from vllm_local.server.answer_form import AnswerForm, read_format
+from vllm_local.server.answer_routing import AnswerRouting
 from vllm_local.server.answers import collect
+from vllm_local.server.chat_start import chat_answer_params, start_chat_answer
 from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.disconnect import run_until_disconnect
-from vllm_local.server.generation import Generations
 from vllm_local.server.json_response import JSONResponse
+from vllm_local.server.message_conversation import as_conversation, as_tool_request, thinking_token_budget
 from vllm_local.server.message_events import MessageEvents, message_body
 from vllm_local.server.openapi import json_response
-from vllm_local.server.prompts import render_chat
-from vllm_local.server.protocol.base import TemplateFields
+from vllm_local.server.prompts import prepare_chat, render_chat
 from vllm_local.server.protocol.messages import CountTokensRequest, MessagesRequest
 from vllm_local.server.request_ids import request_id_of
 from vllm_local.server.request_log import log_request
@@ -28,8 +28,7 @@ from vllm_local.server.usage import UsageCounter
 
 router = APIRouter()
 
-_HARMLESS_TYPES: Mapping[str, tuple[str, ...]] = {"tool_choice": ("auto", "none"), "thinking": ("disabled",)}
-_NOT_YET = ("tools", "mcp_servers", "container", "context_management", "output_format", "output_config")
+_NOT_YET = ("mcp_servers", "container", "context_management")
 
 
 @router.post(
@@ -50,7 +49,8 @@ async def count_tokens(request: CountTokensRequest, raw: Request) -> Response:
     context = get_context(raw)
     context.models.check(request.model)
     _refuse_unsupported(request)
-    return JSONResponse({"input_tokens": len(await render_chat(context, as_conversation(request)))})
+    token_ids = await render_chat(context, as_conversation(request), as_tool_request(request))
+    return JSONResponse({"input_tokens": len(token_ids)})
 
 
 async def answer_message(context: ServerContext, request: MessagesRequest, answer_id: str) -> Response:
@@ -69,31 +69,33 @@ async def answer_message(context: ServerContext, request: MessagesRequest, answe
         stop=request.stop_sequences,
         output_kind=RequestOutputKind.DELTA,
     )
-    token_ids = await render_chat(context, as_conversation(request))
+    tools, form = as_tool_request(request), _read_form(request)
+    response = None if form is None else form.constraint
+    token_ids, chat = await prepare_chat(context, as_conversation(request), tools, response)
+    params = chat_answer_params(params, chat, _thinking_budget(request, chat))
     usage = UsageCounter([token_ids])
+    routing = AnswerRouting(chat, tools, usage, context.engine.tokenizer)
     log_request(context, answer_id, [token_ids], params)
-    generations = await Generations.start(context, [token_ids], params)
+    generations = await start_chat_answer(context, token_ids, params, tools, form)
     if request.stream:
-        return await open_stream(context, generations, MessageEvents(answer_id, model, usage), NAMED_FORMAT)
+        return await open_stream(context, generations, MessageEvents(answer_id, model, routing), NAMED_FORMAT)
     with generations:
         (answer,) = await collect(generations.outputs(), usage, (1, 1))
-    return JSONResponse(message_body(answer_id, model, usage, answer))
+    return JSONResponse(message_body(answer_id, model, routing, answer))
 
 
-def as_conversation(request: CountTokensRequest) -> TemplateFields:
-    """Returns Anthropic's conversation as OpenAI's: the system prompt is a message."""
-    messages: list[dict[str, Any]] = [{"role": item.role, "content": item.content} for item in request.messages]
-    if request.system:
-        messages.insert(0, {"role": "system", "content": request.system})
-    return TemplateFields.model_construct(messages=messages)  # not checked again: there may be very many
+def _read_form(request: MessagesRequest) -> AnswerForm | None:
+    """Returns what `output_config.format` asks for, or `output_format`, which it replaces."""
+    return read_format((request.output_config or {}).get("format") or request.output_format, "output_config")
+
+
+def _thinking_budget(request: MessagesRequest, chat: PreparedChat) -> int | None:
+    """Returns a limit on thoughts; Anthropic's clients set one for models that do not think as well."""
+    budget = thinking_token_budget(request)
+    return None if chat.reasoning_format is None or chat.reasoning_format.end is None else budget
 
 
 def _refuse_unsupported(request: CountTokensRequest) -> None:
     for name in _NOT_YET:
         if getattr(request, name, None):
             raise InvalidRequestError(f"{name} is not yet supported by this version; leave it out.", parameter=name)
-    for name, harmless in _HARMLESS_TYPES.items():
-        value = getattr(request, name, None)
-        if value and value.get("type") not in harmless:
-            message = f"{name}={value.get('type')!r} is not yet supported by this version; leave it out."
-            raise InvalidRequestError(message, parameter=name)

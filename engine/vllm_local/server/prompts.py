@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_local.chat.chat_format import ChatFormat, PreparedChat
 from vllm_local.chat.renderer import ChatRenderer
+from vllm_local.chat.tools import ToolRequest
 from vllm_local.errors import InvalidRequestError
+from vllm_local.grammar_spec import Constraint
 from vllm_local.server.context import ServerContext
 from vllm_local.server.protocol.base import DeliveryFields, TemplateFields
 from vllm_local.server.protocol.completions import CompletionRequest
@@ -15,7 +17,8 @@ from vllm_local.server.protocol.completions import CompletionRequest
 MAX_CACHE_SALT = 128
 MAX_ANSWERS = 2048
 """Answers to one request, whose prompts may be many: each has a place in all books; bodies have room for millions."""
-_OWN_PARAMETERS = ("self", "messages", "tools", "add_generation_prompt", "continue_final_message")
+_NO_TOOLS = ToolRequest()
+_OWN_PARAMETERS = ("self", "messages", "tools", "response", "add_generation_prompt", "continue_final_message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +36,47 @@ class PromptTokens:
     first_token: str = ""
 
 
-async def render_chat(
+async def render_chat(context: ServerContext, request: TemplateFields, tools: ToolRequest = _NO_TOOLS) -> list[int]:
+    """Returns a conversation's prompt tokens; arguments and errors as for `prepare_chat`."""
+    chat_format = _choose_format(context, request)
+    arguments = _template_arguments(context, request)
+
+    def tokenize() -> list[int]:
+        text = context.text_limit.check(chat_format.render(request.messages, tools, **arguments))
+        return context.engine.tokenizer.encode(text, bool(request.add_special_tokens))
+
+    return await context.engine.off_loop(tokenize)
+
+
+async def prepare_chat(
     context: ServerContext,
     request: TemplateFields,
-    tools: Sequence[Mapping[str, Any]] | None = None,
+    tools: ToolRequest = _NO_TOOLS,
+    response: Constraint | None = None,
     *,
     cut: DeliveryFields | None = None,
-) -> list[int]:
-    """Returns a conversation's prompt tokens.
+) -> tuple[list[int], PreparedChat]:
+    """Returns a conversation's prompt tokens, and how it is to be answered.
 
     Args:
         context: The server's parts.
         request: The conversation.
-        tools: What the model is told of.
+        tools: What the model may call.
+        response: What an answer that is no call must look like.
         cut: What the request says about cutting its prompt; the tokens are still to be cut by `truncate`.
 
     Raises:
         InvalidRequestError: The messages, or what the request says about the template, cannot be rendered.
     """
-    renderer = _choose_renderer(context, request)
-    arguments = {
-        **_template_kwargs(context, request),
-        "add_generation_prompt": request.add_generation_prompt,
-        "continue_final_message": request.continue_final_message,
-    }
+    chat_format = _choose_format(context, request)
+    arguments = _template_arguments(context, request)
 
-    def tokenize() -> list[int]:
-        text = renderer.render(request.messages, tools, **arguments)
-        text = context.text_limit.check(text) if cut is None else context.text_limit.cut(text, cut)
-        return context.engine.tokenizer.encode(text, bool(request.add_special_tokens))
+    def prepare() -> tuple[list[int], PreparedChat]:
+        chat = chat_format.prepare(request.messages, tools, response, **arguments)
+        text = context.text_limit.check(chat.text) if cut is None else context.text_limit.cut(chat.text, cut)
+        return context.engine.tokenizer.encode(text, bool(request.add_special_tokens)), chat
 
-    return await context.engine.off_loop(tokenize)
+    return await context.engine.off_loop(prepare)
 
 
 async def read_prompts(context: ServerContext, request: CompletionRequest) -> list[PromptTokens]:
@@ -115,15 +128,24 @@ def check_cache_salt(cache_salt: str | None) -> str | None:
     return cache_salt
 
 
-def _choose_renderer(context: ServerContext, request: TemplateFields) -> ChatRenderer:
+def _choose_format(context: ServerContext, request: TemplateFields) -> ChatFormat:
     if request.chat_template is None:
-        return context.renderer
+        return context.chat_format
     if not context.settings.trust_request_chat_template:
         message = "Chat template is passed with request, but --trust-request-chat-template is not set. Refused request."
         raise InvalidRequestError(message, parameter="chat_template")
     # As a text, not through with_template: that would also read files.
     content_format = context.settings.chat_template_content_format
-    return ChatRenderer(context.engine.tokenizer, request.chat_template, content_format=content_format)
+    renderer = ChatRenderer(context.engine.tokenizer, request.chat_template, content_format=content_format)
+    return context.chat_format.with_renderer(renderer)
+
+
+def _template_arguments(context: ServerContext, request: TemplateFields) -> dict[str, Any]:
+    return {
+        **_template_kwargs(context, request),
+        "add_generation_prompt": request.add_generation_prompt,
+        "continue_final_message": request.continue_final_message,
+    }
 
 
 def _template_kwargs(context: ServerContext, request: TemplateFields) -> dict[str, Any]:

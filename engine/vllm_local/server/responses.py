@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vllm_local.errors import InvalidRequestError
 from vllm_local.sampling_params import SamplingParams
+from vllm_local.server.answer_form import AnswerForm, read_answer_form, read_format
+from vllm_local.server.answer_routing import AnswerRouting
+from vllm_local.server.answer_segments import Segments
 from vllm_local.server.answers import collect
+from vllm_local.server.chat_start import chat_answer_params, start_chat_answer
 from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.disconnect import run_until_disconnect
-from vllm_local.server.generation import Generations
 from vllm_local.server.json_response import JSONResponse
 from vllm_local.server.openapi import json_response
-from vllm_local.server.prompts import check_cache_salt, render_chat
-from vllm_local.server.protocol.base import SamplingFields, TemplateFields
+from vllm_local.server.prompts import check_cache_salt, prepare_chat
+from vllm_local.server.protocol.base import SamplingFields
 from vllm_local.server.protocol.chat import ChatCompletionRequest
 from vllm_local.server.protocol.responses import ResponsesRequest
 from vllm_local.server.request_ids import request_id_of
 from vllm_local.server.request_log import log_request
+from vllm_local.server.response_conversation import as_conversation, as_tool_request
 from vllm_local.server.response_events import ResponseEvents, ResponseShape
 from vllm_local.server.sampling import chat_sampling_params
 from vllm_local.server.streaming import NAMED_FORMAT, open_stream
@@ -70,48 +71,29 @@ async def answer_response(context: ServerContext, request: ResponsesRequest, ans
     _refuse(request)
     params = _sampling_params(context, request)
     cache_salt = check_cache_salt(request.cache_salt)
-    token_ids = await render_chat(context, as_conversation(request))
-    shape = ResponseShape(answer_id, model, request, params, UsageCounter([token_ids]))
+    tools, form = as_tool_request(request), _read_form(request)
+    response = None if form is None else form.constraint
+    token_ids, chat = await prepare_chat(context, as_conversation(request), tools, response)
+    params = chat_answer_params(params, chat, request.thinking_token_budget)
+    usage = UsageCounter([token_ids])
+    shows_thoughts = request.include_reasoning is not False
+    routing = AnswerRouting(chat, tools, usage, context.engine.tokenizer, include_reasoning=shows_thoughts)
+    shape = ResponseShape(answer_id, model, request, params, routing)
     log_request(context, answer_id, [token_ids], params)
-    generations = await Generations.start(
-        context, [token_ids], params, priority=request.priority, cache_salt=cache_salt
+    generations = await start_chat_answer(
+        context, token_ids, params, tools, form, priority=request.priority, cache_salt=cache_salt
     )
     if request.stream:
         return await open_stream(context, generations, ResponseEvents(shape), NAMED_FORMAT)
     with generations:
-        (answer,) = await collect(generations.outputs(), shape.usage, (1, 1))
-    return JSONResponse(shape.body("completed", answer))
+        (answer,) = await collect(generations.outputs(), usage, (1, 1))
+    segments = Segments(routing.feed(0, answer.text, is_last=True))
+    return JSONResponse(shape.body("completed", answer, segments))
 
 
-def as_conversation(request: ResponsesRequest) -> TemplateFields:
-    """Returns the input as chat messages: instructions come first, what was thought earlier is left out.
-
-    Raises:
-        InvalidRequestError: It has an item that is no message.
-    """
-    messages: list[dict[str, Any]] = []
-    if request.instructions:
-        messages.append({"role": "system", "content": request.instructions})
-    if isinstance(request.input, str):
-        messages.append({"role": "user", "content": request.input})
-    else:
-        items = (_as_message(item, index) for index, item in enumerate(request.input))
-        messages += [item for item in items if item is not None]
-    return TemplateFields(
-        messages=messages,
-        chat_template_kwargs=request.chat_template_kwargs,
-        reasoning_effort=request.reasoning.effort if request.reasoning else None,
-    )
-
-
-def _as_message(item: Mapping[str, Any], index: int) -> dict[str, Any] | None:
-    kind = item.get("type", "message")
-    if kind == "reasoning":
-        return None
-    if kind != "message":
-        message = f"input[{index}] of type {kind!r} is not yet supported by this version; only messages are."
-        raise InvalidRequestError(message, parameter="input")
-    return {"role": item.get("role"), "content": item.get("content")}
+def _read_form(request: ResponsesRequest) -> AnswerForm | None:
+    """Returns what `text.format` asks for, or one of vLLM's own fields."""
+    return read_format((request.text or {}).get("format"), "text.format") or read_answer_form(request)
 
 
 def _sampling_params(context: ServerContext, request: ResponsesRequest) -> SamplingParams:
@@ -128,7 +110,7 @@ def _sampling_params(context: ServerContext, request: ResponsesRequest) -> Sampl
 
 
 def _refuse(request: ResponsesRequest) -> None:
-    refuse_unsupported(request.model_copy(update={"tools": request.tools or None}))
+    refuse_unsupported(request)
     for name, message in _STATEFUL.items():
         if getattr(request, name, None):
             raise InvalidRequestError(message, parameter=name)
@@ -141,10 +123,6 @@ def _refuse(request: ResponsesRequest) -> None:
     if request.truncation not in {None, "disabled"}:
         message = f"truncation={request.truncation!r} is not supported: a prompt that is too long is an error."
         raise InvalidRequestError(message, parameter="truncation")
-    form = (request.text or {}).get("format")
-    if form not in (None, {"type": "text"}):
-        message = "text.format other than text is not yet supported by this version; leave it out."
-        raise InvalidRequestError(message, parameter="text.format")
     unknown = [item for item in request.include or () if item not in {_LOGPROBS, "reasoning.encrypted_content"}]
     if unknown:
         raise InvalidRequestError(f"include={unknown[0]!r} is not supported by this server.", parameter="include")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vllm_local.chat.reasoning_formats import named_reasoning_format
+from vllm_local.chat.tool_formats import named_tool_formats
 from vllm_local.errors import InvalidConfigError
 from vllm_local.sampling_params import MAX_LOGPROBS
 
@@ -44,6 +46,8 @@ class ServerSettings:
         response_role: The role of answers.
         chat_template: A template, or the path of one, instead of the model's.
         chat_template_content_format: Show contents to the template as texts ("string") or parts ("openai").
+        tool_call_parser: The format of tool calls, by our name or vLLM's; found in the chat template by default.
+        reasoning_parser: The format of reasoning, likewise.
         default_chat_template_kwargs: Keywords for the template; those of a request win.
         trust_request_chat_template: Let requests bring templates of their own; they run in a sandbox.
         shutdown_timeout: Seconds that requests get to finish once the server is told to stop.
@@ -86,6 +90,8 @@ class ServerSettings:
     response_role: str = "assistant"
     chat_template: str | None = None
     chat_template_content_format: Literal["auto", "string", "openai"] = "auto"
+    tool_call_parser: str | None = None
+    reasoning_parser: str | None = None
     default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust_request_chat_template: bool = False
     shutdown_timeout: float = 0
@@ -123,6 +129,10 @@ class ServerSettings:
                 raise InvalidConfigError(message)
         self._check_files()
         self._check_path()
+        if self.tool_call_parser is not None:
+            named_tool_formats(self.tool_call_parser)
+        if self.reasoning_parser is not None:
+            named_reasoning_format(self.reasoning_parser)
 
     @property
     def scheme(self) -> str:
@@ -176,6 +186,7 @@ _NUMBER = (int, float)
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], bool]] = {
     **dict.fromkeys(("host", "root_path", "response_role"), (str, False)),
     **dict.fromkeys(("uds", "ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "chat_template"), (str, True)),
+    **dict.fromkeys(("tool_call_parser", "reasoning_parser"), (str, True)),
     **dict.fromkeys(("port", "ssl_cert_reqs", "max_body_bytes", "stream_interval", "max_logprobs"), (int, False)),
     **dict.fromkeys(("max_num_queued_reqs", "max_num_queued_tokens", "max_log_len"), (int, True)),
     **dict.fromkeys(("shutdown_timeout", "header_timeout", "body_timeout", "send_timeout"), (_NUMBER, False)),

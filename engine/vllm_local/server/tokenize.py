@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vllm_local.chat.tools import read_tool_request
 from vllm_local.errors import InvalidRequestError
 from vllm_local.server.context import ServerContext, get_context
 from vllm_local.server.json_response import JSONResponse
@@ -51,7 +52,7 @@ async def _encode(context: ServerContext, request: TokenizeRequest) -> list[int]
     if request.prompt is None:
         if not request.messages:
             raise InvalidRequestError("Either prompt or messages must be given.", parameter="prompt")
-        return await render_chat(context, request, request.tools)
+        return await render_chat(context, request, read_tool_request(request.tools or None))
     if request.messages:
         raise InvalidRequestError("Only one of prompt and messages can be tokenized.", parameter="prompt")
     adds_special_tokens = request.add_special_tokens is not False

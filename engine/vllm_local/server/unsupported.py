@@ -10,20 +10,8 @@ from pydantic import BaseModel
 from vllm_local.errors import InvalidRequestError
 
 _NOT_YET: Mapping[str, tuple[Any, ...]] = {
-    "tool_choice": ("none", "auto"),
-    "tools": (),
     "functions": (),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "structured_outputs": (),
-    "guided_json": (),
-    "guided_json_object": (False,),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structural_tag": (),
-    "include_reasoning": (True,),
-    "thinking_token_budget": (),
     "use_beam_search": (False,),
     "length_penalty": (1.0,),
     "watermarking": (False,),
@@ -32,6 +20,14 @@ _NOT_YET: Mapping[str, tuple[Any, ...]] = {
     "vllm_xargs": ({},),
 }
 """Fields, and the values that ask for nothing."""
+
+_CHAT_ONLY: Mapping[str, tuple[Any, ...]] = {
+    "tools": (),
+    "tool_choice": ("none", "auto"),
+    "include_reasoning": (True,),
+    "thinking_token_budget": (),
+}
+"""Likewise, for routes that take plain prompts."""
 
 _NEVER: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "suffix": (("",), "suffix is not currently supported: the model was not trained to fill in the middle."),
@@ -58,6 +54,19 @@ def refuse_unsupported(request: BaseModel) -> None:
             raise InvalidRequestError(message, parameter=name)
     _refuse_best_of(request)
     _refuse_joined_tokens(request)
+
+
+def refuse_chat_fields(request: BaseModel) -> None:
+    """Makes sure that a plain prompt comes without what only conversations have.
+
+    Raises:
+        InvalidRequestError: It does not; `parameter` names the field.
+    """
+    for name, harmless in _CHAT_ONLY.items():
+        value = getattr(request, name, None)
+        if value is not None and value not in harmless:
+            message = f"{name} is for conversations; /v1/chat/completions has it."
+            raise InvalidRequestError(message, parameter=name)
 
 
 def _refuse_best_of(request: BaseModel) -> None:

@@ -34,12 +34,9 @@ def test_a_vllm_users_script(calls, caplog):
         enable_prefix_caching=False,
         seed=0,
     )
-    assert calls == [(config, ServerSettings(port=8001, api_key=("token",), served_model_name=("m",)))]
-    assert [record.args[0] for record in caplog.records] == [
-        "--enforce-eager",
-        "--enable-auto-tool-choice",
-        "--tool-call-parser",
-    ]
+    settings = ServerSettings(port=8001, api_key=("token",), served_model_name=("m",), tool_call_parser="hermes")
+    assert calls == [(config, settings)]
+    assert [record.args[0] for record in caplog.records] == ["--enforce-eager"]
 
 
 def test_from_a_file(calls, tmp_path):
@@ -55,6 +52,8 @@ def test_from_a_file(calls, tmp_path):
         (["--port", "70000"], "port must be in"),
         (["-q", "awq"], "quantization='awq'"),
         (["-tp", "2"], "vllm serve"),
+        (["--tool-call-parser", "nobody"], "use one of deepseek"),
+        (["--reasoning-parser", "nobody"], "use one of cohere"),
         (["--api-key", ""], "would let everybody in"),
         (["--api-key"], "would let everybody in"),
         (["--host", ""], "host must not be empty"),

@@ -31,6 +31,7 @@ class TestWholeAnswers:
             "completion_tokens": 8,
             "total_tokens": num_prompt_tokens + 8,
             "prompt_tokens_details": None,
+            "completion_tokens_details": {"reasoning_tokens": 0},
         }
         (choice,) = body["choices"]
         assert choice["message"]["content"] == answer_of(8)

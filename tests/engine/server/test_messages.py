@@ -72,9 +72,12 @@ async def test_sampling_parameters_arrive(server):
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        ({"tools": [{"name": "add", "input_schema": {"type": "object"}}]}, "tools is not yet supported"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking='enabled' is not yet supported"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice='any' is not yet supported"),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "which only Anthropic runs"),
+        ({"thinking": {"type": "often"}}, "thinking.type must be"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "many"}}, "thinking.budget_tokens must be an integer"),
+        ({"tool_choice": {"type": "any"}}, "the request has no tools"),
+        ({"tool_choice": {"type": "often"}}, "tool_choice.type must be"),
+        ({"mcp_servers": [{"url": "x"}]}, "mcp_servers is not yet supported"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "not a multimodal model"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
         ({"messages": [{"role": "king", "content": "Hi"}]}, "1 validation error"),

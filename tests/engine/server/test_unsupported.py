@@ -4,20 +4,8 @@ from tests.engine.server.rig import MESSAGES
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 REFUSED = {
-    "tools": [TOOL],
-    "tool_choice": "required",
     "functions": [TOOL["function"]],
     "function_call": {"name": "add"},
-    "response_format": {"type": "json_object"},
-    "structured_outputs": {"regex": "a"},
-    "guided_json": {"type": "object"},
-    "guided_json_object": True,
-    "guided_regex": "a+",
-    "guided_choice": ["a", "b"],
-    "guided_grammar": 'root ::= "a"',
-    "structural_tag": "{}",
-    "include_reasoning": False,
-    "thinking_token_budget": 5,
     "use_beam_search": True,
     "length_penalty": 0.5,
     "watermarking": True,
@@ -57,9 +45,18 @@ async def test_a_field_that_would_be_ignored_is_refused_by_name(server, path, na
     assert name in error["message"]
 
 
-@pytest.mark.parametrize("name", ["tools", "response_format", "guided_json"])
-async def test_what_the_next_version_brings_is_said_so(server, name):
-    error = (await server.chat(**{name: REFUSED[name]})).json()["error"]
+CHAT_ONLY = {"tools": [TOOL], "tool_choice": "required", "include_reasoning": False, "thinking_token_budget": 5}
+
+
+@pytest.mark.parametrize("name", CHAT_ONLY)
+async def test_a_plain_prompt_comes_without_what_conversations_have(server, name):
+    error = (await server.complete(**{name: CHAT_ONLY[name]})).json()["error"]
+    assert error["param"] == name
+    assert "/v1/chat/completions has it" in error["message"]
+
+
+async def test_what_the_next_version_brings_is_said_so(server):
+    error = (await server.chat(functions=[TOOL["function"]])).json()["error"]
     assert "not yet supported by this version" in error["message"]
 
 

@@ -24,6 +24,18 @@ RESPONSE_FLAGS: tuple[Flag, ...] = (
         type=json_object,
         help="Template variables for requests that do not set them, as JSON, such as '{\"enable_thinking\": false}'.",
     ),
+    Flag(
+        name="tool-call-parser",
+        group="StructuredOutputsConfig",
+        target=Target.SERVER,
+        help="Format of the model's tool calls, by vLLM's name; the chat template says it by default.",
+    ),
+    Flag(
+        name="reasoning-parser",
+        group="StructuredOutputsConfig",
+        target=Target.SERVER,
+        help="Format of the model's reasoning, by vLLM's name; the chat template says it by default.",
+    ),
     _switch(name="trust-request-chat-template", help="Render a template that a request brings along."),
     _switch(name="return-tokens-as-token-ids", help="Write tokens in logprobs as token_id:<id>."),
     _switch(name="enable-prompt-tokens-details", help="Say in usage how many prompt tokens were cached."),

@@ -33,10 +33,10 @@ _UNUSED: dict[str, dict[str, str]] = {
         "max-parallel-loading-workers weight-transfer-config",
     },
     "StructuredOutputsConfig": {
-        "tool calls and reasoning are detected automatically in a later version": "tool-call-parser "
-        "enable-auto-tool-choice? tool-parser-plugin tool-strict-level exclude-tools-when-tool-choice-none? "
-        "reasoning-parser reasoning-parser-plugin reasoning-config enable-reasoning? tool-server",
-        "structured outputs come in a later version": "structured-outputs-config guided-decoding-backend "
+        "formats of calls and thoughts are built in, and calls always keep their schemas": "tool-parser-plugin "
+        "tool-strict-level exclude-tools-when-tool-choice-none? reasoning-parser-plugin reasoning-config "
+        "enable-reasoning? tool-server",
+        "there is one backend for structured outputs": "structured-outputs-config guided-decoding-backend "
         "guided-decoding-disable-fallback?",
     },
     "SpeculativeConfig": {
@@ -172,6 +172,15 @@ UNUSED_FLAGS: tuple[Flag, ...] = (
         for group, reasons in _UNUSED.items()
         for reason, names in reasons.items()
         for flag in unused(reason, names, group)
+    ),
+    Flag(
+        name="enable-auto-tool-choice",
+        group="StructuredOutputsConfig",
+        target=Target.UNUSED,
+        shape=Shape.SWITCH,
+        harmless=(True,),  # what it asks for is so anyway
+        help="No effect here: models may always call the tools that a request offers.",
+        advice="models may always call the tools that a request offers",
     ),
     Flag(
         name="disable-log-stats",

@@ -66,6 +66,28 @@ class SamplingFields(BaseModel):
     spaces_between_special_tokens: bool | None = None
 
 
+class FormFields(BaseModel):
+    """What the answer must look like, by OpenAI's name, by vLLM's, and by the names that vLLM had before."""
+
+    response_format: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
+    structural_tag: str | dict[str, Any] | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_json_object: bool | None = None
+    guided_regex: str | None = None
+    guided_choice: Items[str] | None = None
+    guided_grammar: str | None = None
+    guided_whitespace_pattern: str | None = None
+
+
+class ToolFields(BaseModel):
+    """Functions that the model may call."""
+
+    tools: Items[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+
+
 class LogprobFields(BaseModel):
     """Which log-probabilities are told, besides those that each route names in its own way."""
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from vllm_local.server.protocol.base import DeliveryFields, LogprobFields, RequestBody, SamplingFields, TemplateFields
+from pydantic import Field
+
+from vllm_local.server.protocol.base import (
+    DeliveryFields,
+    FormFields,
+    LogprobFields,
+    RequestBody,
+    SamplingFields,
+    TemplateFields,
+    ToolFields,
+)
 
 
-class ChatCompletionRequest(TemplateFields, SamplingFields, LogprobFields, DeliveryFields, RequestBody):
+class ChatCompletionRequest(
+    TemplateFields, ToolFields, FormFields, SamplingFields, LogprobFields, DeliveryFields, RequestBody
+):
     """A conversation to be continued."""
 
     max_tokens: int | None = None
@@ -15,3 +27,7 @@ class ChatCompletionRequest(TemplateFields, SamplingFields, LogprobFields, Deliv
     top_logprobs: int | None = None
     echo: bool = False
     """Begin the answer with the last message, if that is the assistant's."""
+    include_reasoning: bool | None = None
+    """Show what the model thought; it does by default."""
+    thinking_token_budget: int | None = Field(default=None, ge=0)
+    """Most tokens of its thoughts."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from vllm_local.server.protocol.base import DeliveryFields, Items, LogprobFields, RequestBody, SamplingFields
+from vllm_local.server.protocol.base import (
+    DeliveryFields,
+    FormFields,
+    Items,
+    LogprobFields,
+    RequestBody,
+    SamplingFields,
+)
 
 
-class CompletionRequest(SamplingFields, LogprobFields, DeliveryFields, RequestBody):
+class CompletionRequest(FormFields, SamplingFields, LogprobFields, DeliveryFields, RequestBody):
     """Prompts to be continued."""
 
     prompt: str | Items[str] | Items[int] | Items[Items[int]] | None = None

@@ -36,3 +36,7 @@ class MessagesRequest(CountTokensRequest):
     top_p: float | None = None
     top_k: int | None = None
     metadata: dict[str, Any] | None = None
+    output_config: dict[str, Any] | None = None
+    """Its `format` says what the answer must look like."""
+    output_format: dict[str, Any] | None = None
+    """The older place for it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from vllm_local.server.protocol.base import Items, ReasoningEffort, RequestBody, SamplingFields
+from vllm_local.server.protocol.base import FormFields, Items, ReasoningEffort, RequestBody, SamplingFields, ToolFields
 
 
 class Reasoning(BaseModel):
@@ -17,7 +17,7 @@ class Reasoning(BaseModel):
     effort: ReasoningEffort | None = None
 
 
-class ResponsesRequest(SamplingFields, RequestBody):
+class ResponsesRequest(ToolFields, FormFields, SamplingFields, RequestBody):
     """A text or a conversation to be answered."""
 
     input: str | Items[dict[str, Any]]
@@ -33,9 +33,8 @@ class ResponsesRequest(SamplingFields, RequestBody):
     top_logprobs: int | None = None
     text: dict[str, Any] | None = None
     reasoning: Reasoning | None = None
-    tools: Items[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    include_reasoning: bool | None = None
+    thinking_token_budget: int | None = Field(default=None, ge=0)
     metadata: dict[str, Any] | None = None
     user: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
