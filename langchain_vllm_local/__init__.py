@@ -8,7 +8,8 @@ Example:
 
 from __future__ import annotations
 
+from langchain_vllm_local._init_chat_model import register_init_chat_model
 from langchain_vllm_local.chat_models import ChatVLLMLocal
 from vllm_local import __version__
 
-__all__ = ["ChatVLLMLocal", "__version__"]
+__all__ = ["ChatVLLMLocal", "__version__", "register_init_chat_model"]

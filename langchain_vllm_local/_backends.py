@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_core.messages import BaseMessage
@@ -21,12 +21,13 @@ from langchain_vllm_local._batching import result_for_current_batch
 from langchain_vllm_local._messages import to_openai_messages
 from langchain_vllm_local._parameters import ChatParameters
 from langchain_vllm_local._registry import Registry
-from langchain_vllm_local._results import chat_chunks, chat_result
+from langchain_vllm_local._results import AnswerReader, ChunkStream, chat_result
 from langchain_vllm_local._running import RequestStream, loop_timer, running, thread_timer
 from langchain_vllm_local._server_requests import check_one_answer
 from vllm_local.config import EngineConfig
+from vllm_local.grammar_spec import Constraint
 from vllm_local.outputs import RequestOutput
-from vllm_local.sampling_params import RequestOutputKind
+from vllm_local.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 if TYPE_CHECKING:
     from vllm_local.async_llm import AsyncLLM
@@ -58,6 +59,9 @@ class Backend(Protocol):
 
     def known_max_model_len(self) -> int | None:
         """Returns the longest prompt and answer together, in tokens, if that is known without waiting."""
+
+    def keeps_forms_beside_tools(self) -> bool:
+        """Whether an answer may be asked for as a tool call or else in a form, as far as that is known."""
 
     def warm_up(self) -> None:
         """Makes everything ready for the first request."""
@@ -132,38 +136,40 @@ class EngineBackend:
 
     def generate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
         """Answers one conversation."""
-        stream = self._request(messages, parameters, RequestOutputKind.FINAL_ONLY)
+        asked = self._ask(messages, parameters, RequestOutputKind.FINAL_ONLY)
         last = None
-        with running(stream, parameters.timeout, thread_timer) as request:
-            for output in stream:
+        with running(asked.stream, parameters.timeout, thread_timer) as request:
+            for output in asked.stream:
                 last = output
-            return _result(request.checked(last), parameters)
+            return asked.result(request.checked(last))
 
     async def agenerate(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChatResult:
         """Answers one conversation without blocking the event loop."""
-        stream = await self._arequest(messages, parameters, RequestOutputKind.FINAL_ONLY)
+        asked = await self._aask(messages, parameters, RequestOutputKind.FINAL_ONLY)
         last = None
-        with running(stream, parameters.timeout, loop_timer) as request:
-            async for output in stream:
+        with running(asked.stream, parameters.timeout, loop_timer) as request:
+            async for output in asked.stream:
                 last = output
-            return _result(request.checked(last), parameters)
+            return asked.result(request.checked(last))
 
     def stream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> ChunkGenerator:
         """Answers one conversation piece by piece; closing the iterator aborts the request."""
-        stream = self._request(messages, parameters, RequestOutputKind.DELTA)
+        asked = self._ask(messages, parameters, RequestOutputKind.DELTA)
+        chunks = asked.chunk_stream()
         output = None
-        with running(stream, parameters.timeout, thread_timer) as request:
-            for output in stream:
-                yield from _chunks(request.checked_so_far(output), parameters)
+        with running(asked.stream, parameters.timeout, thread_timer) as request:
+            for output in asked.stream:
+                yield from chunks.chunks(request.checked_so_far(output))
             request.checked(output)
 
     async def astream(self, messages: Sequence[BaseMessage], parameters: ChatParameters) -> AsyncChunkGenerator:
         """The same without blocking the event loop."""
-        stream = await self._arequest(messages, parameters, RequestOutputKind.DELTA)
+        asked = await self._aask(messages, parameters, RequestOutputKind.DELTA)
+        chunks = asked.chunk_stream()
         output = None
-        with running(stream, parameters.timeout, loop_timer) as request:
-            async for output in stream:
-                for chunk in _chunks(request.checked_so_far(output), parameters):
+        with running(asked.stream, parameters.timeout, loop_timer) as request:
+            async for output in asked.stream:
+                for chunk in chunks.chunks(request.checked_so_far(output)):
                     yield chunk
             request.checked(output)
 
@@ -179,6 +185,10 @@ class EngineBackend:
         """Returns the longest prompt and answer together, in tokens, or None while the engine is not loaded."""
         engine = process_registry().loaded_engine(self.config)
         return engine.config.max_model_len if engine else None
+
+    def keeps_forms_beside_tools(self) -> bool:
+        """Returns True: the grammar is that of either."""
+        return True
 
     def warm_up(self) -> None:
         """Loads the engine."""
@@ -200,39 +210,87 @@ class EngineBackend:
         """The same without blocking the event loop."""
         return await asyncio.wrap_future(process_registry().engine(self.config))
 
-    def _request(
+    def _ask(
         self, messages: Sequence[BaseMessage], parameters: ChatParameters, kind: RequestOutputKind
-    ) -> RequestStream:
-        engine = self.engine()
-        prompt = engine.render(to_openai_messages(messages), parameters.tools, **parameters.template)
-        return _submit(engine, prompt, parameters, kind)
+    ) -> _AskedEngine:
+        return _ask(self.engine(), messages, parameters, kind)
 
-    async def _arequest(
+    async def _aask(
         self, messages: Sequence[BaseMessage], parameters: ChatParameters, kind: RequestOutputKind
-    ) -> RequestStream:
+    ) -> _AskedEngine:
         engine = await self.aengine()
-        prompt = await engine.render_async(to_openai_messages(messages), parameters.tools, **parameters.template)
-        return _submit(engine, prompt, parameters, kind)
+        # Rendering takes time, and compiling a grammar more.
+        return await engine.off_loop(_ask, engine, messages, parameters, kind)
 
 
-def _submit(engine: AsyncLLM, prompt: list[int], parameters: ChatParameters, kind: RequestOutputKind) -> RequestStream:
-    """Hands a rendered prompt to the engine, which checks everything before it returns."""
+@dataclass(frozen=True)
+class _AskedEngine:
+    """A request that the engine answers.
+
+    Attributes:
+        stream: Its outputs.
+        reader: Reads them.
+        parameters: The call's.
+    """
+
+    stream: RequestStream
+    reader: AnswerReader
+    parameters: ChatParameters
+
+    def result(self, output: RequestOutput) -> ChatResult:
+        """Returns what the finished request says."""
+        return chat_result(output, self.parameters.model, self.reader, top_logprobs=self._top_logprobs)
+
+    def chunk_stream(self) -> ChunkStream:
+        """Returns what makes chunks of the outputs."""
+        return ChunkStream(
+            self.parameters.model,
+            self.reader,
+            top_logprobs=self._top_logprobs,
+            with_usage=self.parameters.stream_usage,
+        )
+
+    @property
+    def _top_logprobs(self) -> int:
+        return self.parameters.sampling.get("logprobs") or 0
+
+
+def _ask(
+    engine: AsyncLLM, messages: Sequence[BaseMessage], parameters: ChatParameters, kind: RequestOutputKind
+) -> _AskedEngine:
+    """Renders a conversation and hands it to the engine, which checks everything before it returns."""
+    tools, form = parameters.tool_request(), parameters.answer_form()
     sampling = engine.default_sampling_params(**parameters.sampling, output_kind=kind)
     if kind is RequestOutputKind.DELTA:
         check_one_answer(sampling.n)
-    return engine.submit(
-        {"prompt_token_ids": prompt},
+    response = None if form is None else _constraint(form)
+    chat = engine.chat_format.prepare(to_openai_messages(messages), tools, response, **parameters.template)
+    sampling = replace(
+        sampling,
+        structured_outputs=chat.structured_outputs,
+        thinking_budget=chat.thinking_budget(parameters.thinking_token_budget),
+        skip_special_tokens=sampling.skip_special_tokens and not chat.shows_special_tokens,
+    )
+    tokenizer = engine.tokenizer
+    stream = engine.submit(
+        # The template has written out every special token already.
+        {"prompt_token_ids": tokenizer.encode(chat.text, add_special_tokens=False)},
         sampling,
         request_id=f"chatcmpl-{uuid.uuid4().hex}",
         priority=parameters.priority,
         cache_salt=parameters.cache_salt,
     )
+    reader = AnswerReader(
+        make_router=chat.make_router,
+        thinks=chat.reasoning_format is not None,
+        count_tokens=lambda text: len(tokenizer.encode(text, add_special_tokens=False)),
+        tool_is_named=tools.choice.is_named,
+        include_reasoning=parameters.include_reasoning,
+    )
+    return _AskedEngine(stream, reader, parameters)
 
 
-def _result(output: RequestOutput, parameters: ChatParameters) -> ChatResult:
-    return chat_result(output, parameters.model, top_logprobs=parameters.sampling.get("logprobs", 0))
+def _constraint(form: StructuredOutputsParams) -> Constraint:
+    from vllm_local.structured_output.compiler import as_constraint
 
-
-def _chunks(output: RequestOutput, parameters: ChatParameters) -> list[ChatGenerationChunk]:
-    top_logprobs = parameters.sampling.get("logprobs", 0)
-    return chat_chunks(output, parameters.model, top_logprobs=top_logprobs, with_usage=parameters.stream_usage)
+    return as_constraint(form)

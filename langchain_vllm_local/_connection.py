@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import openai
@@ -25,8 +26,13 @@ from langchain_vllm_local._server_errors import (
     ServerStreamError,
     translate_http,
 )
-from langchain_vllm_local._server_requests import chat_arguments, root_url, tokenize_body
-from langchain_vllm_local._server_results import StreamAssembler
+from langchain_vllm_local._server_requests import (
+    chat_arguments,
+    has_schema_in_json_mode,
+    root_url,
+    tokenize_body,
+)
+from langchain_vllm_local._server_results import StreamAssembler, is_own_card
 from vllm_local.loopback import is_loopback_url
 
 Item = TypeVar("Item")
@@ -73,6 +79,8 @@ class Connection:
     Attributes:
         settings: How to reach the server.
         context_lengths: The longest prompt and answer of each model by name, once they were asked for.
+        is_ours: Whether it is a server of this package, which keeps a form of answers beside tools, and schemas in
+            JSON mode; False until its models were asked for.
     """
 
     def __init__(self, settings: ConnectionSettings, diagnose: Callable[[], Exception | None] | None = None) -> None:
@@ -84,6 +92,7 @@ class Connection:
         """
         self.settings = settings
         self.context_lengths: dict[str, int | None] | None = None
+        self.is_ours = False
         self._diagnose = diagnose
         self._loop = process_loop()
         self._client = async_client(settings)
@@ -156,15 +165,28 @@ class Connection:
     async def _answer(
         self, messages: Sequence[BaseMessage], parameters: ChatParameters, request_id: str
     ) -> AsyncGenerator[ChatResult, None]:
-        model = await self._model(parameters.model)
-        arguments = chat_arguments(messages, parameters, model=model, request_id=request_id)
+        arguments = await self._arguments(messages, parameters, request_id)
         yield await self._delegate._agenerate([], payload=arguments)  # noqa: SLF001 - a delegate is called below its tracing
+
+    async def _arguments(
+        self, messages: Sequence[BaseMessage], parameters: ChatParameters, request_id: str
+    ) -> dict[str, Any]:
+        model = await self._model(parameters.model)
+        if has_schema_in_json_mode(parameters) and not await self._knows_schemas_in_json_mode():
+            parameters = replace(parameters, response_format={"type": "json_object"})
+        return chat_arguments(messages, parameters, model=model, request_id=request_id)
+
+    async def _knows_schemas_in_json_mode(self) -> bool:
+        """Some servers refuse fields that they do not know, so others than our own are not sent it."""
+        if self.context_lengths is None:
+            with contextlib.suppress(openai.APIStatusError):
+                await self._fetch_models()
+        return self.is_ours
 
     async def _stream(
         self, messages: Sequence[BaseMessage], parameters: ChatParameters, request_id: str
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        model = await self._model(parameters.model)
-        arguments = chat_arguments(messages, parameters, model=model, request_id=request_id)
+        arguments = await self._arguments(messages, parameters, request_id)
         assembler = StreamAssembler(with_usage=parameters.stream_usage)
         pieces = cast(
             "AsyncGenerator[ChatGenerationChunk, None]",
@@ -172,8 +194,7 @@ class Connection:
         )
         async with aclosing(pieces):
             async for piece in pieces:
-                chunk = assembler.add(piece)
-                if chunk is not None:
+                for chunk in assembler.add(piece):
                     yield chunk
         if not assembler.is_complete:
             raise ConnectionError("the stream ended before the answer did")
@@ -206,6 +227,7 @@ class Connection:
     async def _fetch_models(self) -> Mapping[str, int | None]:
         answer = await self._client.get("/models", cast_to=object)
         cards = cast("dict[str, Any]", answer).get("data") or [] if isinstance(answer, dict) else []
+        self.is_ours = bool(cards) and all(is_own_card(card) for card in cards)
         self.context_lengths = {card["id"]: card.get("max_model_len") for card in cards}
         return self.context_lengths
 

@@ -106,9 +106,13 @@ class ChatVLLMLocalFields(BaseChatModel):
     top_logprobs: int | None = None
     """Report that many alternatives with it."""
     reasoning_effort: str | None = None
-    """Handed to the chat template under this name."""
+    """How much a model should think; handed to the chat template under this name."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Further arguments of the chat template, such as `{"enable_thinking": False}`."""
+    include_reasoning: bool | None = None
+    """False leaves what the model thought out of answers."""
+    thinking_token_budget: int | None = None
+    """Most tokens of what it thinks; then it has to answer."""
     priority: int | None = None
     """Lower runs first where `engine_args={"scheduling_policy": "priority"}`."""
     cache_salt: str | None = None
@@ -198,6 +202,7 @@ class ChatVLLMLocalFields(BaseChatModel):
             self.engine_config()
         parameters = self.parameters({})
         SamplingParams(**{"max_tokens": None, **parameters.sampling})
+        parameters.answer_form()
         if self.streaming and (self.n or 1) > 1:
             message = f"n={self.n} with streaming=True: a stream has one answer."
             raise ValueError(message)

@@ -75,12 +75,13 @@ def _thought_text(block: str | Mapping[str, Any]) -> str:
 
 
 def to_openai_tools(
-    tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] | None,
+    tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool] | None, *, strict: bool | None = None
 ) -> list[dict[str, Any]] | None:
     """Converts tool definitions of every kind that LangChain takes.
 
     Args:
         tools: Tools, functions, classes or schemas; None and an empty list mean none.
+        strict: OpenAI's word; True also closes the arguments' schema.
 
     Returns:
         OpenAI's `{"type": "function", "function": {...}}` dicts, or None.
@@ -91,6 +92,38 @@ def to_openai_tools(
     if not tools:
         return None
     try:
-        return [convert_to_openai_tool(tool) for tool in tools]
+        return [convert_to_openai_tool(tool, strict=strict) for tool in tools]
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(f"tools cannot be converted: {error}", parameter="tools") from error
+
+
+def to_openai_tool_choice(choice: Any, tools: Sequence[Mapping[str, Any]] | None) -> str | dict[str, Any] | None:
+    """Converts a tool choice of every kind that LangChain's models take.
+
+    Args:
+        choice: None or False, "auto", "none", "required" or "any" or True, a tool's name, or a dict in OpenAI's or
+            Anthropic's shape.
+        tools: The tools, in OpenAI's shape.
+
+    Returns:
+        OpenAI's: None, "auto", "none", "required", or a dict.
+
+    Raises:
+        InvalidRequestError: It is none of these.
+    """
+    if choice is None or choice is False:
+        return None
+    if isinstance(choice, Mapping) and choice.get("type") in ("auto", "none", "any", "tool"):
+        choice = choice.get("name") if choice["type"] == "tool" else choice["type"]
+    names = [tool["function"].get("name") for tool in tools or () if isinstance(tool.get("function"), Mapping)]
+    if isinstance(choice, str) and choice in names:
+        return {"type": "function", "function": {"name": choice}}
+    if choice is True or choice in ("any", "required"):
+        return "required"
+    if isinstance(choice, Mapping):
+        return dict(choice)
+    if choice in ("auto", "none"):
+        return str(choice)
+    known = ", ".join(repr(name) for name in names) or "none"
+    message = f"tool_choice={choice!r} is neither 'auto', 'none', 'any' nor a tool's name; the tools are: {known}."
+    raise InvalidRequestError(message, parameter="tool_choice")

@@ -12,9 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_vllm_local._messages import to_openai_tools
+from langchain_vllm_local._messages import to_openai_tool_choice, to_openai_tools
+from langchain_vllm_local._schemas import answer_schema, response_format_of
+from vllm_local.chat.response_format import read_answer_form
+from vllm_local.chat.tools import ToolRequest, read_tool_request
 from vllm_local.config import ENGINE_ARGUMENT_NAMES
 from vllm_local.errors import InvalidRequestError
+from vllm_local.sampling_params import SamplingParams, StructuredOutputsParams
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +66,26 @@ REQUEST_NAMES: tuple[str, ...] = (
     "priority",
     "cache_salt",
     "chat_template_kwargs",
+    "include_reasoning",
+    "thinking_token_budget",
 )
 """Honoured, but not by SamplingParams."""
 
-CALL_ONLY_NAMES: tuple[str, ...] = ("tools", "tool_choice", "add_generation_prompt", "continue_final_message")
-"""Honoured per call; they belong to one conversation, so the constructor does not take them."""
+GUIDED_NAMES: Mapping[str, str] = {
+    "guided_json": "json",
+    "guided_json_object": "json_object",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "guided_whitespace_pattern": "whitespace_pattern",
+}
+"""What vLLM once called the fields of `structured_outputs`."""
+
+CALL_ONLY_NAMES: tuple[str, ...] = (
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format", "structured_outputs", *GUIDED_NAMES),
+    *("add_generation_prompt", "continue_final_message"),
+)
+"""Honoured per call; they belong to one conversation, so the constructor has no fields for them."""
 
 NO_EFFECT: Mapping[str, str] = {
     "openai_api_key": "the model runs in this process, so there is nobody to authenticate to",
@@ -94,6 +113,7 @@ NO_EFFECT: Mapping[str, str] = {
     "prompt_cache_key": "prefixes are cached automatically; `cache_salt` keeps callers apart",
     "user": "there is no account",
     "safety_identifier": "there is no account",
+    "guided_decoding_backend": "there is one, llguidance",
     "stream_options": "`stream_usage` says whether a stream ends with its usage",
 }
 """Accepted for the sake of scripts written for ChatOpenAI; the first use of each is logged."""
@@ -144,11 +164,8 @@ UNSUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "truncation": (("disabled",), "messages are never dropped silently; trim them with `trim_messages`"),
     "use_previous_response_id": ((False,), "no conversation is kept; send the whole conversation"),
     "use_responses_api": ((False,), "the Responses API is OpenAI's own; leave it out"),
-    "response_format": (({"type": "text"},), "constrained output is not in this version yet; ask for JSON in words"),
-    "structured_outputs": ((), "constrained output is not in this version yet; ask for JSON in words"),
     "prompt_logprobs": ((), "LangChain's messages have no place for them; ask `vllm_local.LLM`, or a server"),
     "logprob_token_ids": (([],), "LangChain's messages have no place for them; ask `vllm_local.LLM`, or a server"),
-    "parallel_tool_calls": ((True,), "tool calls are not constrained in this version yet"),
     "functions": (([],), "OpenAI has replaced it by `tools`"),
     "function_call": (("auto", "none"), "OpenAI has replaced it by `tool_choice`"),
     "modalities": ((["text"],), "this engine writes text"),
@@ -174,7 +191,13 @@ class ChatParameters:
     Attributes:
         model: Model to run.
         sampling: Fields of SamplingParams that differ from the model's own defaults.
-        tools: OpenAI-shaped tool definitions for the chat template, or None.
+        tools: OpenAI-shaped tool definitions, or None.
+        tool_choice: OpenAI's; None leaves it to the model.
+        parallel_tool_calls: Whether one answer may call several tools; None is True.
+        response_format: OpenAI's; None for free text.
+        structured_outputs: Fields of vLLM's `StructuredOutputsParams`, or None.
+        include_reasoning: Show what the model thought.
+        thinking_token_budget: Most tokens of its thoughts; None is no limit.
         template: Further arguments of the chat template.
         timeout: Seconds for the whole request, queueing included; None waits for ever.
         priority: Lower runs first where the engine's policy is "priority".
@@ -188,6 +211,12 @@ class ChatParameters:
     model: str
     sampling: Mapping[str, Any] = field(default_factory=dict)
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    structured_outputs: dict[str, Any] | None = None
+    include_reasoning: bool = True
+    thinking_token_budget: int | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     priority: int = 0
@@ -196,6 +225,23 @@ class ChatParameters:
     user: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     extra_query: Mapping[str, Any] = field(default_factory=dict)
+
+    def tool_request(self) -> ToolRequest:
+        """Returns what the call says of tools, checked.
+
+        Raises:
+            InvalidRequestError: It is malformed.
+        """
+        return read_tool_request(self.tools, self.tool_choice, self.parallel_tool_calls)
+
+    def answer_form(self) -> StructuredOutputsParams | None:
+        """Returns what the answer must look like, checked; None if anything goes.
+
+        Raises:
+            InvalidRequestError: It is malformed, or said twice.
+        """
+        form = SamplingParams(structured_outputs=self.structured_outputs).structured_outputs  # type: ignore[arg-type]
+        return read_answer_form(self.response_format, form)
 
 
 def chat_parameters(
@@ -222,10 +268,17 @@ def chat_parameters(
     values = {name: value for name, value in values.items() if value is not None}
     for name, value in values.items():
         check_supported(name, value, honoured)
+    tools = to_openai_tools(values.get("tools"))
     return ChatParameters(
         model=values["model_name"],
         sampling={**{name: values[name] for name in SAMPLING_NAMES if name in values}, **_logprobs(values)},
-        tools=_tools(values),
+        tools=tools,
+        tool_choice=to_openai_tool_choice(values.get("tool_choice"), tools),
+        parallel_tool_calls=values.get("parallel_tool_calls"),
+        response_format=response_format_of(values["response_format"]) if "response_format" in values else None,
+        structured_outputs=_structured_outputs(values),
+        include_reasoning=values.get("include_reasoning", True),
+        thinking_token_budget=values.get("thinking_token_budget"),
         template=_template_arguments(values),
         timeout=timeout_seconds(values.get("request_timeout")),
         priority=values.get("priority", 0),
@@ -319,12 +372,18 @@ def _logprobs(values: Mapping[str, Any]) -> dict[str, int]:
     return {}
 
 
-def _tools(values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    choice = values.get("tool_choice", "auto")
-    if choice not in ("auto", "none"):
-        message = f"tool_choice={choice!r} is not supported: forced tool calls are not in this version yet; use 'auto'."
-        raise InvalidRequestError(message, parameter="tool_choice")
-    return None if choice == "none" else to_openai_tools(values.get("tools"))
+def _structured_outputs(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Brings vLLM's names for the form of an answer together, the old ones and the new one."""
+    given = values.get("structured_outputs", {})
+    if isinstance(given, StructuredOutputsParams):
+        given = {name: value for name, value in vars(given).items() if value not in (None, False)}
+    if not isinstance(given, Mapping):
+        message = f"structured_outputs must be a dict, got {given!r}."
+        raise InvalidRequestError(message, parameter="structured_outputs")
+    fields = {**given, **{name: values[guided] for guided, name in GUIDED_NAMES.items() if guided in values}}
+    if isinstance(fields.get("json"), type):
+        fields["json"] = answer_schema(fields["json"]).json_schema
+    return fields or None
 
 
 def _template_arguments(values: Mapping[str, Any]) -> dict[str, Any]:

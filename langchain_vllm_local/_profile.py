@@ -22,11 +22,13 @@ class DerivedProfile(dict[str, Any]):
     """
 
 
-def model_profile(max_model_len: int) -> ModelProfile:
-    """Describes a text model of this engine.
+def model_profile(max_model_len: int, *, structured_output: bool = True) -> ModelProfile:
+    """Describes a text model.
 
     Args:
         max_model_len: Longest prompt and answer together, in tokens.
+        structured_output: Whether a form of answers may be asked for beside tools. It makes agents (`create_agent`) ask
+            for both at once, rather than for one more tool.
     """
     profile = ModelProfile(
         max_input_tokens=max_model_len,
@@ -37,9 +39,10 @@ def model_profile(max_model_len: int) -> ModelProfile:
         audio_inputs=False,
         video_inputs=False,
         pdf_inputs=False,
-        tool_calling=False,
-        structured_output=False,
-        reasoning_output=False,
+        tool_calling=True,
+        tool_choice=True,
+        tool_call_streaming=True,
+        structured_output=structured_output,
         temperature=True,
         open_weights=True,
     )

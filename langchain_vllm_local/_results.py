@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from langchain_vllm_local._chunks import REASONING, ChunkWriter
 from vllm_local import __version__
+from vllm_local.chat.deltas import ContentDelta, Delta, ReasoningDelta, ToolCallStart
+from vllm_local.chat.stream_router import StreamRouter, parse_answer
 from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
 
 MODEL_PROVIDER = "vllm_local"
@@ -18,67 +24,161 @@ MODEL_PROVIDER = "vllm_local"
 _FINGERPRINT = f"vllm-local-{__version__}"
 
 
-def chat_result(output: RequestOutput, model_name: str, *, top_logprobs: int = 0) -> ChatResult:
+@dataclass(frozen=True)
+class AnswerReader:
+    """How the answers to one conversation are read.
+
+    Attributes:
+        make_router: Returns a new router for each answer.
+        thinks: Whether the model may think before it answers, so that thoughts are counted.
+        count_tokens: Counts a text's tokens.
+        tool_is_named: The caller named the tool to call, so that an answer does not end for its sake.
+        include_reasoning: Show what the model thought.
+    """
+
+    make_router: Callable[[], StreamRouter]
+    thinks: bool
+    count_tokens: Callable[[str], int]
+    tool_is_named: bool = False
+    include_reasoning: bool = True
+
+    def finish_reason(self, reason: str | None, num_calls: int) -> str | None:
+        """Returns why an answer ended, in OpenAI's words."""
+        return "tool_calls" if reason == "stop" and num_calls and not self.tool_is_named else reason
+
+
+def chat_result(output: RequestOutput, model_name: str, reader: AnswerReader, *, top_logprobs: int = 0) -> ChatResult:
     """Builds the answer to one conversation.
 
     Args:
         output: The finished request.
         model_name: The model's name as the caller knows it.
+        reader: Reads its answers.
         top_logprobs: How many alternatives a token's logprobs list.
 
     Returns:
         One generation for each of the n answers. As with ChatOpenAI, each message's usage is the whole request's.
     """
-    shared = _shared_metadata(output, model_name)
+    parsed = [parse_answer(reader.make_router(), answer.text) for answer in output.outputs]
+    num_reasoning = (
+        sum(reader.count_tokens(one.reasoning) for one in parsed if one.reasoning) if reader.thinks else None
+    )
+    shared = _shared_metadata(output, model_name, num_reasoning)
     generations = []
-    for answer in output.outputs:
-        info = {"finish_reason": answer.finish_reason, "logprobs": openai_logprobs(answer, top_logprobs)}
+    for answer, one in zip(output.outputs, parsed, strict=True):
+        reason = reader.finish_reason(answer.finish_reason, len(one.tool_calls))
+        info = {"finish_reason": reason, "logprobs": openai_logprobs(answer, top_logprobs)}
+        calls, invalid_calls = read_tool_calls([(call.id, call.name, call.arguments) for call in one.tool_calls])
         message = AIMessage(
-            content=answer.text, usage_metadata=usage_metadata(output), response_metadata={**shared, **info}
+            content=one.content,
+            additional_kwargs={REASONING: one.reasoning} if one.reasoning and reader.include_reasoning else {},
+            tool_calls=calls,
+            invalid_tool_calls=invalid_calls,
+            usage_metadata=usage_metadata(output, num_reasoning),
+            response_metadata={**shared, **info},
         )
         generations.append(ChatGeneration(message=message, generation_info=info))
     return ChatResult(generations=generations, llm_output=shared)
 
 
-def chat_chunks(
-    output: RequestOutput, model_name: str, *, top_logprobs: int = 0, with_usage: bool = True
-) -> list[ChatGenerationChunk]:
-    """Builds the chunks for one step of a stream.
-
-    LangChain adds chunks up, so names, usage and the finish reason are said once, on the last chunk.
+def read_tool_calls(calls: Iterable[tuple[str | None, str, str]]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+    """Reads tool calls whose arguments are JSON texts.
 
     Args:
-        output: What is new in a request with one answer.
-        model_name: The model's name as the caller knows it.
-        top_logprobs: How many alternatives a token's logprobs list.
-        with_usage: Whether the last chunk carries the token counts.
+        calls: The id, name and arguments of each.
+
+    Returns:
+        Those whose arguments are an object, and the others: those that `max_tokens` cut off, say.
     """
-    chunks = []
-    for answer in output.outputs:
-        logprobs = openai_logprobs(answer, top_logprobs)
-        if answer.text or logprobs:
-            info = {"logprobs": logprobs} if logprobs else None
-            message = AIMessageChunk(content=answer.text)
-            chunks.append(ChatGenerationChunk(message=message, generation_info=info))
-    if output.finished:
-        chunks.append(_last_chunk(output, model_name, with_usage=with_usage))
-    return chunks
+    valid: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call_id, name, arguments in calls:
+        try:
+            args = json.loads(arguments or "{}")
+        except ValueError as error:
+            problem = f"The arguments of {name} are not JSON: {error}"
+        else:
+            if isinstance(args, dict):
+                valid.append(tool_call(name=name, args=args, id=call_id))
+                continue
+            problem = f"The arguments of {name} are no JSON object."
+        invalid.append(invalid_tool_call(name=name, args=arguments, id=call_id, error=problem))
+    return valid, invalid
 
 
-def _last_chunk(output: RequestOutput, model_name: str, *, with_usage: bool) -> ChatGenerationChunk:
-    finish_reason = next((answer.finish_reason for answer in output.outputs), None)
-    message = AIMessageChunk(
-        content="",
-        usage_metadata=usage_metadata(output) if with_usage else None,
-        response_metadata=_shared_metadata(output, model_name),
-        chunk_position="last",
-    )
-    return ChatGenerationChunk(message=message, generation_info={"finish_reason": finish_reason})
+class ChunkStream:
+    """Builds the chunks of a stream with one answer.
+
+    LangChain adds chunks up, so names, usage and the finish reason are said once, on the last chunk.
+    """
+
+    def __init__(
+        self, model_name: str, reader: AnswerReader, *, top_logprobs: int = 0, with_usage: bool = True
+    ) -> None:
+        """Begins a stream.
+
+        Args:
+            model_name: The model's name as the caller knows it.
+            reader: Reads the answer.
+            top_logprobs: How many alternatives a token's logprobs list.
+            with_usage: Whether the last chunk carries the token counts.
+        """
+        self._model_name = model_name
+        self._reader = reader
+        self._top_logprobs = top_logprobs
+        self._with_usage = with_usage
+        self._router = reader.make_router()
+        self._writer = ChunkWriter()
+        self._thoughts: list[str] = []
+
+    def chunks(self, output: RequestOutput) -> list[ChatGenerationChunk]:
+        """Returns what a step adds.
+
+        Args:
+            output: What is new in the request.
+        """
+        chunks = [chunk for answer in output.outputs for chunk in self._answer_chunks(answer, output.finished)]
+        return [*chunks, self._last_chunk(output)] if output.finished else chunks
+
+    def _answer_chunks(self, answer: CompletionOutput, is_last: bool) -> list[ChatGenerationChunk]:
+        deltas = self._router.feed(answer.text)
+        if is_last:
+            deltas += self._router.finish()
+        messages = [message for message in map(self._message, deltas) if message is not None]
+        logprobs = openai_logprobs(answer, self._top_logprobs)
+        if logprobs is None:
+            return [ChatGenerationChunk(message=message) for message in messages]
+        # They belong to tokens, of which some are markup or held back.
+        first, *others = messages or [AIMessageChunk(content="")]
+        chunk = ChatGenerationChunk(message=first, generation_info={"logprobs": logprobs})
+        return [chunk, *(ChatGenerationChunk(message=message) for message in others)]
+
+    def _message(self, delta: Delta) -> AIMessageChunk | None:
+        if isinstance(delta, ContentDelta):
+            return self._writer.text(delta.text)
+        if isinstance(delta, ReasoningDelta):
+            self._thoughts.append(delta.text)
+            return self._writer.reasoning(delta.text) if self._reader.include_reasoning else None
+        if isinstance(delta, ToolCallStart):
+            return self._writer.call(delta.index, call_id=delta.id, name=delta.name, arguments="")
+        return self._writer.call(delta.index, arguments=delta.text)
+
+    def _last_chunk(self, output: RequestOutput) -> ChatGenerationChunk:
+        reason = next((answer.finish_reason for answer in output.outputs), None)
+        num_reasoning = self._reader.count_tokens("".join(self._thoughts)) if self._reader.thinks else None
+        message = AIMessageChunk(
+            content="",
+            usage_metadata=usage_metadata(output, num_reasoning) if self._with_usage else None,
+            response_metadata=_shared_metadata(output, self._model_name, num_reasoning),
+            chunk_position="last",
+        )
+        info = {"finish_reason": self._reader.finish_reason(reason, self._router.num_calls)}
+        return ChatGenerationChunk(message=message, generation_info=info)
 
 
-def _shared_metadata(output: RequestOutput, model_name: str) -> dict[str, Any]:
+def _shared_metadata(output: RequestOutput, model_name: str, num_reasoning: int | None) -> dict[str, Any]:
     return {
-        "token_usage": _token_usage(output),
+        "token_usage": _token_usage(output, num_reasoning),
         "model_name": model_name,
         "model_provider": MODEL_PROVIDER,
         "system_fingerprint": _FINGERPRINT,
@@ -86,24 +186,34 @@ def _shared_metadata(output: RequestOutput, model_name: str) -> dict[str, Any]:
     }
 
 
-def usage_metadata(output: RequestOutput) -> UsageMetadata:
-    """Counts a request's tokens in LangChain's form; those read from the prefix cache are part of the input."""
+def usage_metadata(output: RequestOutput, num_reasoning: int | None = None) -> UsageMetadata:
+    """Counts a request's tokens in LangChain's form.
+
+    Args:
+        output: The request; tokens that were read from the prefix cache are part of its input.
+        num_reasoning: Tokens of the output that were thoughts; None if the model does not think.
+    """
     num_input, num_output = len(output.prompt_token_ids), output.num_generated_tokens
-    return UsageMetadata(
+    usage = UsageMetadata(
         input_tokens=num_input,
         output_tokens=num_output,
         total_tokens=num_input + num_output,
         input_token_details=InputTokenDetails(cache_read=output.num_cached_tokens),
     )
+    if num_reasoning is not None:
+        usage["output_token_details"] = OutputTokenDetails(reasoning=num_reasoning)
+    return usage
 
 
-def _token_usage(output: RequestOutput) -> dict[str, Any]:
+def _token_usage(output: RequestOutput, num_reasoning: int | None) -> dict[str, Any]:
     num_input, num_output = len(output.prompt_token_ids), output.num_generated_tokens
+    reasoning = {} if num_reasoning is None else {"completion_tokens_details": {"reasoning_tokens": num_reasoning}}
     return {
         "prompt_tokens": num_input,
         "completion_tokens": num_output,
         "total_tokens": num_input + num_output,
         "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens},
+        **reasoning,
     }
 
 

@@ -268,6 +268,11 @@ class ServerBackend:
             return next(iter(lengths.values()))
         return lengths.get(self.model)
 
+    def keeps_forms_beside_tools(self) -> bool:
+        """Whether an answer may be a tool call or else have a form; vLLM's own server makes no calls then."""
+        connection = self.source.known_connection()
+        return connection is not None and connection.is_ours
+
     def known_model(self) -> str | None:
         """Returns the name of the server's only model, if it was looked up."""
         connection = self.source.known_connection()

@@ -28,6 +28,8 @@ def check_request(parameters: ChatParameters, *, is_stream: bool) -> None:
     if parameters.cache_salt is not None and (not isinstance(parameters.cache_salt, str) or not parameters.cache_salt):
         message = f"cache_salt must be a text that is not empty, got {parameters.cache_salt!r}."
         raise InvalidRequestError(message, parameter="cache_salt")
+    parameters.tool_request()
+    parameters.answer_form()
     if is_stream:
         check_one_answer(sampling.n)
 
@@ -41,6 +43,12 @@ def check_one_answer(n: int) -> None:
     if n > 1:
         message = f"n={n}: a stream has one answer; use invoke, batch or generate, or n=1."
         raise InvalidRequestError(message, parameter="n")
+
+
+def has_schema_in_json_mode(parameters: ChatParameters) -> bool:
+    """Whether a call asks for JSON mode with a schema, which OpenAI's API does not have."""
+    wanted = parameters.response_format or {}
+    return wanted.get("type") == "json_object" and "schema" in wanted
 
 
 def chat_arguments(
@@ -97,6 +105,12 @@ def _control_fields(parameters: ChatParameters) -> dict[str, Any]:
     fields = _template_fields(parameters.template)
     optional = {
         "tools": parameters.tools,
+        "tool_choice": parameters.tool_choice if parameters.tools else None,
+        "parallel_tool_calls": parameters.parallel_tool_calls if parameters.tools else None,
+        "response_format": parameters.response_format,
+        "structured_outputs": parameters.structured_outputs,
+        "include_reasoning": None if parameters.include_reasoning else False,
+        "thinking_token_budget": parameters.thinking_token_budget,
         "priority": parameters.priority or None,
         "cache_salt": parameters.cache_salt,
         "user": parameters.user,

@@ -9,12 +9,18 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_vllm_local._results import MODEL_PROVIDER
+from langchain_vllm_local._chunks import REASONING, ChunkWriter
+from langchain_vllm_local._results import MODEL_PROVIDER, read_tool_calls
 
 _REASONING_NAMES = ("reasoning", "reasoning_content")
 """vLLM's name for what a model thought, and its older one."""
-_REASONING = "reasoning_content"
 _NOTHING_TO_SAY = ("refusal", "parsed")
+_OWN_FINGERPRINT = "vllm-local-"
+
+
+def is_own_card(card: Mapping[str, Any]) -> bool:
+    """Whether a model's card of `/v1/models` is that of a server of this package."""
+    return str(card.get("system_fingerprint", "")).startswith(_OWN_FINGERPRINT)
 
 
 def complete_result(result: ChatResult, body: Mapping[str, Any], extra: Mapping[str, Any]) -> ChatResult:
@@ -32,7 +38,10 @@ def complete_result(result: ChatResult, body: Mapping[str, Any], extra: Mapping[
         message = cast("AIMessage", generation.message)
         message.response_metadata = {**shared, **info}
         message.usage_metadata = usage_without_blanks(message.usage_metadata)
-        _take_reasoning(message, choice.get("message") or {})
+        said = choice.get("message") or {}
+        if reasoning := _reasoning(said):
+            message.additional_kwargs[REASONING] = reasoning
+        _take_tool_calls(message, said)
         for name in _NOTHING_TO_SAY:
             if message.additional_kwargs.get(name, ...) is None:
                 del message.additional_kwargs[name]
@@ -55,7 +64,8 @@ def annotated_chunk(chunk: ChatGenerationChunk, body: Mapping[str, Any]) -> Chat
     }
     info = {**(chunk.generation_info or {}), **noted}
     message = cast("AIMessageChunk", chunk.message)
-    _take_reasoning(message, choices[0].get("delta") or {})
+    if reasoning := _reasoning(choices[0].get("delta") or {}):
+        message.additional_kwargs[REASONING] = reasoning
     message.response_metadata = {}
     return ChatGenerationChunk(message=message, generation_info=info)
 
@@ -78,25 +88,44 @@ class StreamAssembler:
         self._headers: dict[str, Any] = {}
         self._usage: UsageMetadata | None = None
         self._finish_reason: str | None = None
+        self._writer = ChunkWriter()
 
     @property
     def is_complete(self) -> bool:
         """Whether the answer has ended, rather than the connection."""
         return self._finish_reason is not None
 
-    def add(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk | None:
-        """Returns what a piece adds to the answer, or None where it adds nothing yet."""
+    def add(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
+        """Returns what a piece adds to the answer: nothing yet, or a chunk for each kind of thing in it."""
         info = chunk.generation_info or {}
         message = cast("AIMessageChunk", chunk.message)
         self._body |= info.get("body", {})
         self._headers |= {name: info[name] for name in ("headers",) if name in info}
         self._finish_reason = info.get("finish_reason") or self._finish_reason
         self._usage = message.usage_metadata or self._usage
-        message.usage_metadata = None
+        messages = self._messages(message)
         logprobs = info.get("logprobs")
-        if not (message.content or message.tool_call_chunks or message.additional_kwargs or logprobs):
-            return None
-        return ChatGenerationChunk(message=message, generation_info={"logprobs": logprobs} if logprobs else None)
+        if logprobs:
+            messages = messages or [AIMessageChunk(content="")]
+        infos = [{"logprobs": logprobs} if logprobs else None, *[None] * len(messages)]
+        return [
+            ChatGenerationChunk(message=one, generation_info=its_info)
+            for one, its_info in zip(messages, infos, strict=False)
+        ]
+
+    def _messages(self, message: AIMessageChunk) -> list[AIMessageChunk]:
+        messages = []
+        rest = dict(message.additional_kwargs)
+        if reasoning := rest.pop(REASONING, None):
+            messages.append(self._writer.reasoning(reasoning))
+        if message.content or rest:
+            text = self._writer.text(message.text)
+            text.additional_kwargs = rest
+            messages.append(text)
+        for call in message.tool_call_chunks:
+            index = call["index"] or 0
+            messages.append(self._writer.call(index, call_id=call["id"], name=call["name"], arguments=call["args"]))
+        return messages
 
     def last(self) -> ChatGenerationChunk:
         """Returns the last chunk, which has all metadata."""
@@ -139,7 +168,15 @@ def _logprobs(logprobs: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"content": logprobs["content"]} if logprobs and logprobs.get("content") else None
 
 
-def _take_reasoning(message: AIMessage | AIMessageChunk, raw: Mapping[str, Any]) -> None:
-    reasoning = next((raw[name] for name in _REASONING_NAMES if raw.get(name)), None)
-    if reasoning:
-        message.additional_kwargs[_REASONING] = reasoning
+def _reasoning(raw: Mapping[str, Any]) -> str | None:
+    return next((raw[name] for name in _REASONING_NAMES if raw.get(name)), None)
+
+
+def _take_tool_calls(message: AIMessage, raw: Mapping[str, Any]) -> None:
+    """Reads the calls as those of the engine are read."""
+    calls = [
+        (call.get("id"), function.get("name") or "", function.get("arguments") or "")
+        for call in raw.get("tool_calls") or ()
+        if (function := call.get("function"))
+    ]
+    message.tool_calls, message.invalid_tool_calls = read_tool_calls(calls)

@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
 
 from langchain_vllm_local._backends import Backend, EngineBackend, process_registry
-from langchain_vllm_local._batch_model import BatchingChatModel
+from langchain_vllm_local._binding import BindableChatModel
 from langchain_vllm_local._errors import translated_errors
 from langchain_vllm_local._parameters import CALL_NAMES, check_names
 from langchain_vllm_local._profile import DerivedProfile, model_profile, profile_on_disk
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
 
 
-class ChatVLLMLocal(BatchingChatModel):
+class ChatVLLMLocal(BindableChatModel):
     """Chat model that runs Llama, Qwen and MPT checkpoints on the CPU, in this process or in a server.
 
     Setup:
@@ -65,6 +65,21 @@ class ChatVLLMLocal(BatchingChatModel):
         `batch`, `batch_as_completed` and `generate` hand all their inputs to the engine, which computes up to
         `max_num_seqs` of them in every step; `abatch`, and whatever else is async, needs no threads. See
         `docs/batching-and-async.md`.
+
+    Tools:
+        ```python
+        llm.bind_tools([get_weather], tool_choice="any").invoke("What is the weather in Rome?").tool_calls
+        ```
+
+        A call that the engine writes always obeys its tool's schema. Agents (`create_agent`) run on the model as it
+        is. See `docs/agents.md`.
+
+    Structured output:
+        ```python
+        llm.with_structured_output(Person).invoke("Ada Lovelace, born in 1815")  # Person(name='Ada Lovelace', …)
+        ```
+
+        See `docs/structured-output.md`.
 
     Parameters:
         Those of `ChatOpenAI` under its names and aliases, vLLM's further sampling parameters (`top_k`, `min_p`, ...),
@@ -285,7 +300,8 @@ class ChatVLLMLocal(BatchingChatModel):
         subject = (self.model_name, self._telling_engine_args())
         if self._profile_of == subject:
             return
-        length = self._backend().known_max_model_len()
+        backend = self._backend()
+        length = backend.known_max_model_len()
         if length is not None:
-            self.profile = model_profile(length)
+            self.profile = model_profile(length, structured_output=backend.keeps_forms_beside_tools())
             self._profile_of = subject

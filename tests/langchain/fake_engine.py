@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+from vllm_local.chat.answer_constraint import constrain_answer
+from vllm_local.chat.chat_format import PreparedChat
+from vllm_local.chat.reasoning_formats.think import Think
+from vllm_local.chat.stream_router import StreamRouter
+from vllm_local.chat.tool_formats.hermes import Hermes
 from vllm_local.config import EngineConfig
 from vllm_local.errors import (
     ContextLengthError,
@@ -19,8 +25,9 @@ from vllm_local.errors import (
     UnsupportedInputError,
 )
 from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
-from vllm_local.sampling_params import RequestOutputKind, SamplingParams
+from vllm_local.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+HERMES, THINK = Hermes(), Think()
 REPLY = ["Io", " amo", " programmare", "."]
 
 
@@ -92,6 +99,25 @@ class FakeStream:
         return self.outputs.popleft()
 
 
+class FakeChatFormat:
+    """Hermes's calls and `<think>`, in prompts that show all they hold."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def prepare(self, messages, tools, response=None, **kwargs):
+        text = self.engine.text_of(messages, [tool.definition for tool in tools.tools], **kwargs)
+        found = constrain_answer(tools, response, HERMES, THINK, "free")
+        return PreparedChat(
+            text=text,
+            structured_outputs=found and StructuredOutputsParams(constraint=found.constraint),
+            shows_special_tokens=False,
+            reasoning_format=THINK,
+            reasoning_state="free",
+            make_router=functools.partial(StreamRouter, THINK, HERMES, tools, reasoning_state="free"),
+        )
+
+
 @dataclass
 class Record:
     """What happened in the engine."""
@@ -110,6 +136,7 @@ class FakeEngine:
         engine = config or EngineConfig()
         self.config = SimpleNamespace(engine=engine, max_model_len=max_model_len, max_num_seqs=engine.max_num_seqs)
         self.tokenizer = FakeTokenizer()
+        self.chat_format = FakeChatFormat(self)
         self.reply = list(reply)
         self.step_seconds = step_seconds
         self.gather = gather  # the first step waits until so many requests run
@@ -125,7 +152,10 @@ class FakeEngine:
     # ── AsyncLLM's names ──
 
     def render(self, messages, tools=None, **kwargs):
-        self.record.rendered.append((messages, tools, kwargs))
+        return self.tokenizer.encode(self.text_of(messages, tools, **kwargs), add_special_tokens=False)
+
+    def text_of(self, messages, tools, **kwargs):
+        self.record.rendered.append((messages, tools or None, kwargs))
         if not messages:
             raise InvalidRequestError("Cannot apply chat template to an empty conversation.", parameter="messages")
         for index, message in enumerate(messages):
@@ -134,10 +164,10 @@ class FakeEngine:
             if any(part["type"] != "text" for part in message["content"] if isinstance(part, dict)):
                 raise UnsupportedInputError(f"messages[{index}] holds an image; this is a text model.")
         text = "".join(f"<{message['role']}>{message['content']}" for message in messages)
-        return self.tokenizer.encode(text + str(tools or "") + "<assistant>", add_special_tokens=False)
+        return text + str(tools or "") + "<assistant>"
 
-    async def render_async(self, messages, tools=None, **kwargs):
-        return self.render(messages, tools, **kwargs)
+    async def off_loop(self, function, *args):
+        return function(*args)
 
     def default_sampling_params(self, **overrides):
         given = {name: value for name, value in overrides.items() if value is not None}

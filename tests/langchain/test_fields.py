@@ -106,7 +106,7 @@ def test_aliases_are_chatopenais():
 
 
 def test_every_sampling_parameter_of_the_engine_is_a_field():
-    internal = {"output_kind", "structured_outputs", "logprobs"}
+    internal = {"output_kind", "structured_outputs", "thinking_budget", "logprobs"}
     refused = {"prompt_logprobs", "logprob_token_ids"}
     assert refused < set(UNSUPPORTED)
     assert set(SAMPLING_NAMES) == set(SAMPLING_PARAM_NAMES) - internal - refused

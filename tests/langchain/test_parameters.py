@@ -2,6 +2,7 @@ import logging
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from langchain_vllm_local._parameters import (
     ALIASES,
@@ -14,6 +15,7 @@ from langchain_vllm_local._parameters import (
     timeout_seconds,
 )
 from vllm_local.errors import InvalidRequestError
+from vllm_local.sampling_params import StructuredOutputsParams
 
 
 def resolve(call, **settings):
@@ -117,22 +119,100 @@ def test_parameters_without_effect_are_logged_once(name, caplog):
     assert caplog.records[0].levelno == (logging.INFO if name == "openai_api_key" else logging.WARNING)
 
 
-@pytest.mark.parametrize("choice", ["any", "required", True, {"type": "function", "function": {"name": "f"}}])
-def test_forced_tool_calls_are_refused(choice):
-    with pytest.raises(InvalidRequestError, match="tool_choice"):
-        resolve({"tool_choice": choice})
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
 
 
-def test_tools_reach_the_template_unless_none_may_be_called():
-    def add(a: int, b: int) -> int:
-        """Adds."""
-        return a + b
+NAMED = {"type": "function", "function": {"name": "add"}}
 
-    assert resolve({"tools": [add]}).tools[0]["function"]["name"] == "add"
-    assert resolve({"tools": [add], "tool_choice": "none"}).tools is None
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (None, None),
+        (False, None),
+        ("auto", "auto"),
+        ("none", "none"),
+        *((word, "required") for word in ("any", "required", True)),
+        ("add", NAMED),
+        (NAMED, NAMED),
+        ({"type": "tool", "name": "add"}, NAMED),
+        ({"type": "any"}, "required"),
+        ({"type": "auto"}, "auto"),
+    ],
+)
+def test_tool_choices_of_every_kind_become_openais(choice, expected):
+    parameters = resolve({"tools": [add], "tool_choice": choice})
+    assert parameters.tool_choice == expected
+    assert parameters.tool_request().choice.mode in ("auto", "none", "required")
+
+
+def test_a_tool_choice_that_is_none():
+    with pytest.raises(InvalidRequestError, match=r"tool_choice='sub' is neither.*the tools are: 'add'") as caught:
+        resolve({"tools": [add], "tool_choice": "sub"})
+    assert caught.value.parameter == "tool_choice"
+    with pytest.raises(InvalidRequestError, match="has no tools"):
+        resolve({"tool_choice": "any"}).tool_request()
+
+
+def test_tools_are_converted_and_checked():
+    tools = resolve({"tools": [add], "tool_choice": "none"}).tools or []
+    assert tools[0]["function"]["name"] == "add"
     assert resolve({"tools": []}).tools is None
     with pytest.raises(InvalidRequestError, match="tools cannot be converted"):
         resolve({"tools": [3]})
+    with pytest.raises(InvalidRequestError, match="parallel_tool_calls"):
+        resolve({"tools": [add], "parallel_tool_calls": "no"}).tool_request()
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("call", "form"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, StructuredOutputsParams(json_object=True)),
+        ({"response_format": SCHEMA}, StructuredOutputsParams(json=SCHEMA)),
+        ({"structured_outputs": {"regex": "a+"}}, StructuredOutputsParams(regex="a+")),
+        ({"structured_outputs": StructuredOutputsParams(regex="a+")}, StructuredOutputsParams(regex="a+")),
+        ({"guided_choice": ["a", "b"]}, StructuredOutputsParams(choice=["a", "b"])),
+        ({"extra_body": {"guided_regex": "a+"}}, StructuredOutputsParams(regex="a+")),
+        (
+            {"guided_json": SCHEMA, "guided_whitespace_pattern": " ?"},
+            StructuredOutputsParams(json=SCHEMA, whitespace_pattern=" ?"),
+        ),
+    ],
+)
+def test_forms_of_an_answer(call, form):
+    assert resolve(call).answer_form() == form
+
+
+def test_a_class_is_a_form_too():
+    class Point(BaseModel):
+        x: int
+
+    for call in ({"response_format": Point}, {"guided_json": Point}, {"structured_outputs": {"json": Point}}):
+        form = resolve(call).answer_form()
+        assert form is not None
+        assert form.json == Point.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ({"response_format": {"type": "json_object"}, "guided_regex": "a"}, "give one of them"),
+        ({"guided_json": SCHEMA, "guided_regex": "a"}, "exactly one of"),
+        ({"structured_outputs": {"yaml": "a"}}, "field that there is not"),
+        ({"structured_outputs": "json"}, "must be a dict"),
+        ({"response_format": 3}, "cannot be read as a schema"),
+    ],
+)
+def test_forms_that_are_none(call, problem):
+    with pytest.raises(InvalidRequestError, match=problem):
+        resolve(call).answer_form()
 
 
 def test_template_arguments():

@@ -26,10 +26,11 @@ def test_the_context_is_read_from_disk_at_construction(tmp_path, key):
 
 def test_what_the_engine_can_do():
     lacking = ["image_inputs", "audio_inputs", "video_inputs", "pdf_inputs"]
-    lacking += ["tool_calling", "structured_output", "reasoning_output"]
     able = ["text_inputs", "text_outputs", "temperature", "open_weights"]
+    able += ["tool_calling", "tool_choice", "tool_call_streaming", "structured_output"]
     lengths = {"max_input_tokens": 9, "max_output_tokens": 9}
     assert model_profile(9) == lengths | dict.fromkeys(lacking, False) | dict.fromkeys(able, True)
+    assert model_profile(9, structured_output=False) == {**model_profile(9), "structured_output": False}
 
 
 def test_a_config_without_a_length_says_nothing(tmp_path):

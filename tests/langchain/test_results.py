@@ -4,8 +4,41 @@ from typing import Any
 
 import pytest
 
-from langchain_vllm_local._results import chat_chunks, chat_result, combine_llm_outputs, openai_logprobs
+from langchain_vllm_local._results import (
+    AnswerReader,
+    ChunkStream,
+    chat_result,
+    combine_llm_outputs,
+    openai_logprobs,
+    read_tool_calls,
+)
+from vllm_local.chat.reasoning_formats.think import Think
+from vllm_local.chat.stream_router import StreamRouter
+from vllm_local.chat.tool_formats.hermes import Hermes
+from vllm_local.chat.tools import read_tool_request
 from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
+
+PLAIN = AnswerReader(make_router=StreamRouter, thinks=False, count_tokens=len)
+ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {}}}}}
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+THOUGHT = "<think>\nhm\n</think>\n\n"
+
+
+def reader(**values):
+    """Reads thoughts, and calls of `add`."""
+
+    def make_router():
+        return StreamRouter(Think(), Hermes(), read_tool_request([ADD]))
+
+    return AnswerReader(**{"make_router": make_router, "thinks": True, "count_tokens": len, **values})
+
+
+def streamed(text, size=3, reason="stop", **values):
+    """The chunks of a text that comes in pieces."""
+    stream = ChunkStream("m", reader(**values))
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    outputs = [request(answer(piece, None, ids=[1]), finished=False) for piece in pieces]
+    return [chunk for output in [*outputs, request(answer("", reason, ids=[]))] for chunk in stream.chunks(output)]
 
 
 def answer(text="hi", reason="stop", index=0, **values):
@@ -21,7 +54,7 @@ def logprobs_of(one, top_logprobs):
 
 
 def test_a_result_has_chatopenais_metadata():
-    result: Any = chat_result(request(answer()), "m")
+    result: Any = chat_result(request(answer()), "m", PLAIN)
     message = result.generations[0].message
     assert message.content == "hi"
     assert message.usage_metadata == {
@@ -46,15 +79,16 @@ def test_a_result_has_chatopenais_metadata():
 
 
 def test_n_answers_are_n_generations():
-    result: Any = chat_result(request(answer("a"), answer("b", "length", 1)), "m")
+    result: Any = chat_result(request(answer("a"), answer("b", "length", 1)), "m", PLAIN)
     assert [generation.text for generation in result.generations] == ["a", "b"]
     assert [generation.generation_info["finish_reason"] for generation in result.generations] == ["stop", "length"]
 
 
 def test_names_and_usage_come_once_on_the_last_chunk():
+    stream = ChunkStream("m", PLAIN)
     chunks: list[Any] = [
-        *chat_chunks(request(answer("a", None, ids=[1]), finished=False), "m"),
-        *chat_chunks(request(answer("b", "stop", ids=[2])), "m"),
+        *stream.chunks(request(answer("a", None, ids=[1]), finished=False)),
+        *stream.chunks(request(answer("b", "stop", ids=[2]))),
     ]
     assert [chunk.message.response_metadata for chunk in chunks[:-1]] == [{}, {}]
     assert [chunk.message.usage_metadata for chunk in chunks[:-1]] == [None, None]
@@ -67,12 +101,12 @@ def test_names_and_usage_come_once_on_the_last_chunk():
 
 
 def test_usage_can_be_left_out_of_a_stream():
-    last: Any = chat_chunks(request(answer()), "m", with_usage=False)[-1]
+    last: Any = ChunkStream("m", PLAIN, with_usage=False).chunks(request(answer()))[-1]
     assert last.message.usage_metadata is None
 
 
 def test_a_last_output_without_text_is_one_chunk():
-    (chunk,) = chat_chunks(request(answer("", "length", ids=[])), "m")
+    (chunk,) = ChunkStream("m", PLAIN).chunks(request(answer("", "length", ids=[])))
     assert chunk.generation_info == {"finish_reason": "length"}
 
 
@@ -99,13 +133,14 @@ def test_logprobs_of_a_stream_add_up():
         request(answer("a", None, ids=[1], logprobs=[{1: Logprob(-0.1, 1, "a")}]), finished=False),
         request(answer("b", "stop", ids=[2], logprobs=[{2: Logprob(-0.2, 1, "b")}])),
     ]
-    total: Any = reduce(add, [chunk for output in outputs for chunk in chat_chunks(output, "m")])
+    stream = ChunkStream("m", PLAIN)
+    total: Any = reduce(add, [chunk for output in outputs for chunk in stream.chunks(output)])
     assert [item["token"] for item in total.generation_info["logprobs"]["content"]] == ["a", "b"]
 
 
 @pytest.mark.parametrize("missing", [None, {}, {"token_usage": {}}])
 def test_usage_of_several_conversations_adds_up(missing):
-    one: Any = chat_result(request(answer()), "m").llm_output
+    one: Any = chat_result(request(answer()), "m", PLAIN).llm_output
     total: Any = combine_llm_outputs([one, missing, one], "other")
     assert total["token_usage"] == {
         "prompt_tokens": 20,
@@ -115,3 +150,68 @@ def test_usage_of_several_conversations_adds_up(missing):
     }
     assert total["model_name"] == "m"
     assert combine_llm_outputs([missing], "other") == {"token_usage": {}, "model_name": "other"}
+
+
+def test_calls_and_thoughts_leave_the_text():
+    result: Any = chat_result(request(answer(f"{THOUGHT}Sure. {CALL}{CALL}")), "m", reader())
+    message = result.generations[0].message
+    assert message.text.strip() == "Sure."
+    assert message.additional_kwargs == {"reasoning_content": "hm"}
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("add", {"a": 1})] * 2
+    assert len({call["id"] for call in message.tool_calls}) == 2
+    assert message.response_metadata["finish_reason"] == "tool_calls"
+    assert message.usage_metadata["output_token_details"] == {"reasoning": 2}
+    assert message.response_metadata["token_usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
+    kinds = [block["type"] for block in message.content_blocks]
+    assert kinds == ["reasoning", "text", "tool_call", "tool_call"]
+
+
+def test_a_named_tools_call_stops_as_a_text_does():
+    result: Any = chat_result(request(answer(CALL)), "m", reader(tool_is_named=True))
+    assert result.generations[0].generation_info["finish_reason"] == "stop"
+    assert streamed(CALL, tool_is_named=True)[-1].generation_info == {"finish_reason": "stop"}
+
+
+def test_thoughts_can_be_left_out():
+    result: Any = chat_result(request(answer(f"{THOUGHT}hi")), "m", reader(include_reasoning=False))
+    message = result.generations[0].message
+    assert (message.content, message.additional_kwargs) == ("hi", {})
+    assert message.usage_metadata["output_token_details"] == {"reasoning": 2}
+    total: Any = reduce(add, streamed(f"{THOUGHT}hi", include_reasoning=False))
+    assert (total.text, total.message.additional_kwargs) == ("hi", {})
+
+
+def test_a_call_that_was_cut_off_is_invalid():
+    result: Any = chat_result(request(answer(CALL[:46], "length")), "m", reader())
+    message = result.generations[0].message
+    (invalid,) = message.invalid_tool_calls
+    assert (invalid["name"], message.tool_calls) == ("add", [])
+    assert "not JSON" in invalid["error"]
+    assert message.response_metadata["finish_reason"] == "length"
+
+
+def test_arguments_that_are_no_object_are_invalid():
+    valid, invalid = read_tool_calls([("1", "f", ""), ("2", "f", "[1]"), ("3", "f", '{"a": 1}')])
+    assert [(call["id"], call["args"]) for call in valid] == [("1", {}), ("3", {"a": 1})]
+    assert [(call["id"], call["error"]) for call in invalid] == [("2", "The arguments of f are no JSON object.")]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_a_stream_adds_up_to_the_whole_answer(size):
+    text = f"{THOUGHT}Sure. {CALL}{CALL}"
+    total: Any = reduce(add, streamed(text, size))
+    whole: Any = chat_result(request(answer(text)), "m", reader()).generations[0].message
+    message = total.message
+    assert (message.text, message.additional_kwargs) == (whole.text, whole.additional_kwargs)
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("add", {"a": 1})] * 2
+    assert message.usage_metadata == whole.usage_metadata
+    assert total.generation_info["finish_reason"] == "tool_calls"
+
+
+def test_a_call_begins_with_its_id_and_name():
+    chunks = [chunk.message for chunk in streamed(CALL)]
+    first, *others = [call for message in chunks for call in message.tool_call_chunks]
+    assert (first["name"], first["args"], bool(first["id"])) == ("add", "", True)
+    assert {(call["name"], call["id"], call["index"]) for call in others} == {(None, None, 0)}
+    assert len(others) > 1
+    assert all(not (message.content and message.tool_call_chunks) for message in chunks)

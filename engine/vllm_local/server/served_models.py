@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from vllm_local.server.answer_options import SYSTEM_FINGERPRINT
 from vllm_local.server.errors import ModelNotServedError
 
 
@@ -50,6 +51,7 @@ class ServedModels:
             "object": "model",
             "created": self._created,
             "owned_by": "vllm",
+            "system_fingerprint": SYSTEM_FINGERPRINT,
             "root": self._root,
             "parent": None,
             "max_model_len": self._max_model_len,
