@@ -43,10 +43,10 @@ class Json:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A text that a regular expression matches as a whole.
+    r"""A text that a regular expression matches as a whole.
 
     Attributes:
-        regex: In the syntax of Rust's regex crate: no look-around, no references back; `\\d` is 0 to 9.
+        regex: In the syntax of Rust's regex crate: no look-around, no references back; `\d` is 0 to 9.
     """
 
     regex: str
