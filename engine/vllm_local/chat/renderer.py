@@ -79,7 +79,7 @@ class ChatRenderer:
             raise UnsupportedInputError(message, parameter="tools")
         template = self._choose(with_tools=tools is not None)
         first_error: ChatTemplateError | None = None
-        for variant in conversation_variants(_adapt_roles(normalize_messages(messages), template)):
+        for variant in conversation_variants(_adapt(normalize_messages(messages), template)):
             try:
                 return template.render(
                     variant,
@@ -156,7 +156,13 @@ class ChatRenderer:
         return ChatTemplate(prefix + FALLBACK_TEMPLATE, self._tokenizer.special_tokens)
 
 
-def _adapt_roles(messages: list[Message], template: ChatTemplate) -> list[Message]:
-    """Uses the names of roles that templates know: "tool" for "function", and "system" unless "developer" is known."""
+def _adapt(messages: list[Message], template: ChatTemplate) -> list[Message]:
+    """Uses the names that templates know: "tool" for "function", "system" unless "developer" is known, "thinking"."""
     names = {"function": "tool", "developer": "developer" if template.mentions("developer") else "system"}
-    return [{**message, "role": names.get(message["role"], message["role"])} for message in messages]
+    adapted = [{**message, "role": names.get(message["role"], message["role"])} for message in messages]
+    if template.mentions("message.thinking"):
+        for message in adapted:
+            # gpt-oss's refuses a call's thoughts beside words: it shows those words as thoughts.
+            if "reasoning_content" in message and not (message["content"] and message.get("tool_calls")):
+                message["thinking"] = message["reasoning_content"]
+    return adapted
