@@ -16,7 +16,6 @@ from langchain_vllm_local._batch_model import BatchingChatModel
 from langchain_vllm_local._errors import translated_errors
 from langchain_vllm_local._messages import to_openai_tool_choice, to_openai_tools
 from langchain_vllm_local._schemas import AnswerSchema, answer_schema, response_format_of
-from vllm_local.chat.tools import read_tool_request
 from vllm_local.errors import InvalidRequestError
 
 StructuredMethod = Literal["json_schema", "function_calling", "json_mode"]
@@ -47,12 +46,11 @@ class BindableChatModel(BatchingChatModel):
             **kwargs: Further parameters of the calls.
 
         Raises:
-            InvalidRequestError: Something is no tool, or the arguments are at odds.
+            InvalidRequestError: Something is no tool, no choice among them, or no schema.
         """
         with translated_errors():
             converted = to_openai_tools(tools, strict=strict)
             choice = to_openai_tool_choice(tool_choice, converted)
-            read_tool_request(converted, choice, parallel_tool_calls)
             bound = {
                 "tools": converted,
                 "tool_choice": choice,

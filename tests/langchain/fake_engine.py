@@ -132,12 +132,13 @@ class Record:
 class FakeEngine:
     """One thread adds a token to every running request, then sleeps."""
 
-    def __init__(self, config=None, *, reply=REPLY, step_seconds=0.0005, max_model_len=4096, gather=0):
+    def __init__(self, config=None, *, reply=REPLY, script=(), step_seconds=0.0005, max_model_len=4096, gather=0):
         engine = config or EngineConfig()
         self.config = SimpleNamespace(engine=engine, max_model_len=max_model_len, max_num_seqs=engine.max_num_seqs)
         self.tokenizer = FakeTokenizer()
         self.chat_format = FakeChatFormat(self)
         self.reply = list(reply)
+        self.script = deque(script)  # replies to the first requests
         self.step_seconds = step_seconds
         self.gather = gather  # the first step waits until so many requests run
         self.record = Record()
@@ -179,6 +180,7 @@ class FakeEngine:
         if len(token_ids) >= self.config.max_model_len:
             raise ContextLengthError(len(token_ids), self.config.max_model_len)
         stream = FakeStream(self, request_id, token_ids, params)
+        stream.reply = self.script.popleft() if self.script else self.reply
         self.record.submitted.append(SimpleNamespace(params=params, priority=priority, cache_salt=cache_salt))
         self.record.streams.append(stream)
         with self.lock:
@@ -230,8 +232,8 @@ class FakeEngine:
         with self.lock:
             if stream.finished:
                 return
-            limit = min(stream.params.max_tokens or len(self.reply), len(self.reply))
-            stream.pieces.append(self.reply[stream.num_generated_tokens % len(self.reply)])
+            limit = min(stream.params.max_tokens or len(stream.reply), len(stream.reply))
+            stream.pieces.append(stream.reply[stream.num_generated_tokens % len(stream.reply)])
             stream.num_generated_tokens += 1
             text = "".join(stream.pieces)
             stops = [text.index(stop) for stop in stream.params.stop_strings if stop in text]
@@ -240,7 +242,7 @@ class FakeEngine:
                 stream.pieces[-1] = kept[len("".join(stream.pieces[:-1])) :]
                 self.finish(stream, "stop")
             elif stream.num_generated_tokens >= limit:
-                self.finish(stream, "length" if limit < len(self.reply) else "stop")
+                self.finish(stream, "length" if limit < len(stream.reply) else "stop")
             elif stream.params.output_kind is RequestOutputKind.DELTA:
                 stream.push(self.output(stream, stream.pieces[-1:], None))
 

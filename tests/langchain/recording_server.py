@@ -31,6 +31,7 @@ class Recorder:
         self.requests = []
         self.status, self.body, self.events = 200, answer(), None
         self.models = ["m"]
+        self.card = {}  # further fields of each model's
         self.delay = 0.0
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         self.server.daemon_threads = True
@@ -52,7 +53,9 @@ class Recorder:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 recorder.requests.append((self.path, lowered(self.headers), None))
-                self.reply({"data": [{"id": name, "max_model_len": 99} for name in recorder.models]}, 200)
+                self.reply(
+                    {"data": [{"id": name, "max_model_len": 99, **recorder.card} for name in recorder.models]}, 200
+                )
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

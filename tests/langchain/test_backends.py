@@ -237,13 +237,17 @@ def test_closing_a_stream_aborts(loader, backend):
     assert loader.record.num_aborted == 1
 
 
+TOOL = {"type": "function", "function": {"name": "add"}}
+
+
 def test_what_the_request_says_reaches_the_engine(loader, backend):
     backend.generate(
         HELLO,
         parameters(
             sampling={"top_k": 3, "temperature": 0.7},
             template={"enable_thinking": False},
-            tools=[{"type": "function"}],
+            tools=[TOOL],
+            tool_choice="none",
             priority=2,
             cache_salt="s",
         ),
@@ -251,7 +255,7 @@ def test_what_the_request_says_reaches_the_engine(loader, backend):
     (submitted,) = loader.record.submitted
     assert (submitted.params.top_k, submitted.params.temperature) == (3, 0.7)
     assert (submitted.priority, submitted.cache_salt) == (2, "s")
-    assert loader.record.rendered[0][1:] == ([{"type": "function"}], {"enable_thinking": False})
+    assert loader.record.rendered[0][1:] == ([TOOL], {"enable_thinking": False})
 
 
 def test_a_stream_has_one_answer(backend):

@@ -78,8 +78,6 @@ def test_strict_reaches_tools_and_forms(llm):
     [
         ({"tools": [3]}, "tools cannot be converted"),
         ({"tools": [add], "tool_choice": "sub"}, "tool_choice='sub'"),
-        ({"tools": [], "tool_choice": "any"}, "no tools"),
-        ({"tools": [add, add]}, "tools"),
         ({"tools": [add], "temprature": 1}, "'temperature'"),
         ({"tools": [add], "response_format": 3}, "schema"),
     ],
@@ -87,6 +85,16 @@ def test_strict_reaches_tools_and_forms(llm):
 def test_mistakes_are_told_when_binding(llm, arguments, problem):
     with pytest.raises(ModelInvalidRequestError, match=problem):
         llm.bind_tools(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [({"tools": [], "tool_choice": "any"}, "has no tools"), ({"tools": [add, add]}, "'add'")],
+)
+def test_and_what_is_at_odds_when_calling(llm, arguments, problem):
+    bound = llm.bind_tools(**arguments)
+    with pytest.raises(ModelInvalidRequestError, match=problem):
+        bound.invoke("hi")
 
 
 async def test_a_call_in_every_way(loader):

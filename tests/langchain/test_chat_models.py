@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -320,11 +319,6 @@ def test_one_bad_input_of_a_batch(llm):
     assert isinstance(bad, ContextLengthError)
     with pytest.raises(ContextLengthError):
         llm.batch(["hi", "x" * 5000])
-
-
-def test_tools_and_structured_output_are_not_overridden_yet():
-    assert ChatVLLMLocal.bind_tools is BaseChatModel.bind_tools
-    assert ChatVLLMLocal.with_structured_output is BaseChatModel.with_structured_output
 
 
 # ── Tokens ──

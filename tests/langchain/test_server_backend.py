@@ -8,7 +8,9 @@ import httpx2
 import openai
 import pytest
 from langchain_core import exceptions as langchain
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
+from pydantic import BaseModel
 
 from langchain_vllm_local import ChatVLLMLocal
 from langchain_vllm_local._server_requests import normalized_base_url, root_url
@@ -172,6 +174,115 @@ def test_reasoning_goes_both_ways(server, attach):
     ]
     whole = add_up(llm.stream("Hello!"))
     assert (whole.additional_kwargs["reasoning_content"], whole.content) == ("hm", "Hi")
+
+
+# ── Tools and forms ──
+
+
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
+
+
+class Point(BaseModel):
+    x: int
+
+
+def called(index=0, name=None, arguments=None, **more):
+    return {"index": index, "function": {"name": name, "arguments": arguments}, **more}
+
+
+def test_tools_are_sent_in_openais_words(server, attach):
+    attach().bind_tools([add], tool_choice="any", parallel_tool_calls=False, strict=True).invoke("Hello!")
+    body = server.last[2]
+    assert body["tools"][0]["function"] | {"description": ""} == {
+        "name": "add",
+        "description": "",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+            "additionalProperties": False,
+        },
+    }
+    assert (body["tool_choice"], body["parallel_tool_calls"]) == ("required", False)
+    attach().bind_tools([], tool_choice="auto", parallel_tool_calls=False).invoke("Hello!")
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & set(server.last[2])
+
+
+def test_forms_are_sent_by_the_apis_names(server, attach):
+    server.body = answer('{"x": 1}')
+    assert attach().with_structured_output(Point).invoke("Hello!") == Point(x=1)
+    wanted = server.last[2]["response_format"]
+    assert wanted == {"type": "json_schema", "json_schema": {"name": "Point", "schema": Point.model_json_schema()}}
+    attach(extra_body={"guided_regex": "a+"}, thinking_token_budget=7, include_reasoning=False).invoke("Hello!")
+    sent = {name: server.last[2][name] for name in ("structured_outputs", "thinking_token_budget", "include_reasoning")}
+    assert sent == {"structured_outputs": {"regex": "a+"}, "thinking_token_budget": 7, "include_reasoning": False}
+
+
+@pytest.mark.parametrize("fingerprint", [None, "vllm-local-9.9"])
+def test_json_mode_has_a_schema_where_the_server_is_ours(server, attach, fingerprint):
+    server.body = answer('{"x": 1}')
+    server.card = {"system_fingerprint": fingerprint} if fingerprint else {}
+    llm = attach()
+    assert llm.with_structured_output(Point, method="json_mode").invoke("Hello!") == Point(x=1)
+    schema = {"schema": Point.model_json_schema()} if fingerprint else {}
+    assert server.last[2]["response_format"] == {"type": "json_object", **schema}
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+@pytest.mark.parametrize("text", ["I would rather not.", '{"x": "one"}', '{"x": '])
+def test_what_a_server_makes_of_a_form_is_checked(server, attach, method, text):
+    call = {"id": "c1", "type": "function", "function": {"name": "Point", "arguments": text}}
+    server.body = answer(None, tool_calls=[call]) if method == "function_calling" else answer(text)
+    schema = Point.model_json_schema()
+    for chain in (
+        attach().with_structured_output(Point, method=method),
+        attach().with_structured_output(schema, method=method),
+    ):
+        with pytest.raises(OutputParserException, match=r"'Point'|not JSON"):
+            chain.invoke("Hello!")
+
+
+def test_calls_that_are_no_json_are_invalid(server, attach):
+    calls = [
+        {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+        {"id": "c2", "type": "function", "function": {"name": "add", "arguments": '{"a": '}},
+    ]
+    server.body = answer(None, tool_calls=calls)
+    message = attach().bind_tools([add]).invoke("Hello!")
+    assert [call["id"] for call in message.tool_calls] == ["c1"]
+    assert [(call["id"], call["args"]) for call in message.invalid_tool_calls] == [("c2", '{"a": ')]
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_a_stream_keeps_text_thoughts_and_calls_apart(server, attach, version):
+    server.events = [
+        piece({"role": "assistant", "content": "", "reasoning": "hm"}),
+        piece({"content": "Well", "reasoning_content": "."}),
+        piece({"content": ".", "tool_calls": [called(0, "add", "", id="c1", type="function")]}),
+        piece({"tool_calls": [called(0, None, '{"a": 1'), called(1, "sub", '{"b"', id="c2", type="function")]}),
+        piece({"tool_calls": [called(0, None, "}"), called(1, None, ": 2}")]}),
+        piece({}, choice={"finish_reason": "tool_calls"}),
+    ]
+    chunks = list(attach(output_version=version).bind_tools([add]).stream("Hello!"))
+    whole = add_up(chunks)
+    assert [block["type"] for block in whole.content_blocks] == ["reasoning", "text", "tool_call", "tool_call"]
+    assert [(call["id"], call["name"], call["args"]) for call in whole.tool_calls] == [
+        ("c1", "add", {"a": 1}),
+        ("c2", "sub", {"b": 2}),
+    ]
+    assert (whole.text, whole.additional_kwargs["reasoning_content"]) == ("Well.", "hm.")
+    assert not any(chunk.text and chunk.tool_call_chunks for chunk in chunks)
+
+
+def test_agents_ask_for_tools_and_a_form_at_once_where_the_server_is_ours(server, attach):
+    for card, keeps in (({}, False), ({"system_fingerprint": "vllm-local-9.9"}, True)):
+        server.card = card
+        llm = attach(api_key=f"key {keeps}")
+        llm.warm_up()
+        assert (llm.profile["tool_calling"], llm.profile["structured_output"]) == (True, keeps)
 
 
 # ── Streams ──

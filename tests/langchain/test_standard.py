@@ -1,14 +1,25 @@
-"""LangChain's standard suites on the starter model: in this process, in a server, and for ChatOpenAI on that server."""
+"""LangChain's standard suites on the starter model: in this process, in a server, and for ChatOpenAI on that server.
 
+What the grammar alone can pass is asked of random weights too.
+"""
+
+import dataclasses
 import importlib
-from typing import Any
+import shutil
+from typing import Annotated, Any, ClassVar
 
 import openai
 import pytest
+import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from pydantic import BaseModel, Field
+from pydantic.v1 import BaseModel as BaseModelV1
+from safetensors.torch import load_file, save_file
+from typing_extensions import TypedDict
 
 from langchain_vllm_local import ChatVLLMLocal
 from tests.langchain.conftest import SKIPPED
@@ -19,48 +30,106 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning"),
 ]
 
-# What this version lacks. Whoever brings it takes its line away: the last test compares.
-NOT_YET = [
-    # bind_tools
-    "test_tool_calling[model0]",
-    "test_tool_calling[model1]",
-    "test_tool_calling_async",
-    "test_tool_calling_with_no_arguments",
-    "test_tool_choice",
-    "test_tool_message_error_status",
-    "test_tool_message_histories_list_content",
-    "test_tool_message_histories_string_content",
-    "test_bind_runnables_as_tools",
-    "test_structured_few_shot_examples",
-    "test_unicode_tool_call_integration",
-    "test_agent_loop[model0]",
-    "test_agent_loop[model1]",
-    "test_anthropic_inputs",
-    # with_structured_output
-    "test_structured_output[pydantic]",
-    "test_structured_output[typeddict]",
-    "test_structured_output[json_schema]",
-    "test_structured_output_async[pydantic]",
-    "test_structured_output_async[typeddict]",
-    "test_structured_output_async[json_schema]",
-    "test_structured_output_optional_param",
-    "test_structured_output_pydantic_2_v1",
-    "test_json_mode",
-    # inputs that are no text
+# Inputs that are no text, and HTTP to record.
+NO_TEXT = [
     "test_image_inputs",
     "test_image_tool_message",
     "test_pdf_inputs",
     "test_pdf_tool_message",
     "test_audio_inputs",
-    # HTTP to record
     "test_stream_time",
 ]
 LACKING = {
-    "TestIntegration": NOT_YET,
-    "TestServer": NOT_YET,
-    "TestAttached": NOT_YET,
-    "TestChatOpenAI": NOT_YET,
+    "TestIntegration": NO_TEXT,
+    "TestServer": NO_TEXT,
+    "TestAttached": NO_TEXT,
+    # LangChain's own class says nothing of a schema in JSON mode, and takes no inputs of Anthropic's.
+    "TestChatOpenAI": [*NO_TEXT, "test_json_mode", "test_anthropic_inputs"],
 }
+# What the grammar alone can pass.
+STRUCTURE = [
+    "test_tool_choice",
+    "test_tool_calling_with_no_arguments",
+    "test_structured_few_shot_examples",
+    "test_tool_message_histories_string_content",
+    "test_tool_message_histories_list_content",
+    "test_tool_message_error_status",
+    "test_structured_output",
+    "test_structured_output_async",
+    "test_structured_output_pydantic_2_v1",
+    "test_structured_output_optional_param",
+    "test_json_mode",
+]
+
+
+class Joke(BaseModel):
+    """Joke to tell user."""
+
+    setup: str = Field(description="question to set up a joke")
+    punchline: str | None = Field(default=None, description="answer to resolve the joke")
+    stars: int = Field(ge=1, le=5)
+
+
+class JokeV1(BaseModelV1):
+    """Joke to tell user."""
+
+    setup: str
+    stars: int
+
+
+@dataclasses.dataclass
+class JokeRecord:
+    """Joke to tell user."""
+
+    setup: str
+    stars: int
+
+
+class JokeDict(TypedDict):
+    """Joke to tell user."""
+
+    setup: Annotated[str, ..., "question to set up a joke"]
+    stars: int
+
+
+JOKES: dict[str, Any] = {
+    "pydantic": Joke,
+    "pydantic_v1": JokeV1,
+    "dataclass": JokeRecord,
+    "typeddict": JokeDict,
+    "json_schema": Joke.model_json_schema(),
+}
+METHODS = ["json_schema", "function_calling", "json_mode"]
+
+
+def check_joke(joke, schema):
+    """A joke is an instance of its class, or a dict of exactly its schema's properties."""
+    if schema is JokeDict:
+        assert {"setup": str, "stars": int} == {name: type(value) for name, value in joke.items()}
+    elif isinstance(schema, dict):
+        Joke.model_validate(joke)
+        assert set(joke) <= set(schema["properties"])
+    else:
+        assert isinstance(joke, schema)
+
+
+class FormTests:
+    """The suite sends forms; here their answers are looked at."""
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("kind", JOKES)
+    def test_an_answer_has_its_form(self, model, kind, method):
+        schema = JOKES[kind]
+        chain = model.with_structured_output(schema, method=method)
+        check_joke(chain.invoke("Tell me a joke about cats."), schema)
+        check_joke(list(chain.stream("Tell me a joke about cats."))[-1], schema)
+
+    @pytest.mark.parametrize("method", METHODS)
+    async def test_an_answer_has_its_form_async(self, model, method):
+        chain = model.with_structured_output(Joke, method=method, include_raw=True)
+        answer = await chain.ainvoke("Tell me a joke about cats.")
+        check_joke(answer["parsed"], Joke)
+        assert answer["parsing_error"] is None
 
 
 class TestUnit(ChatModelUnitTests):
@@ -86,7 +155,7 @@ class TestUnit(ChatModelUnitTests):
         return environment, {}, {"openai_api_base": "http://gpu:8000/v1", "openai_api_key": "key"}
 
 
-class TestIntegration(ChatModelIntegrationTests):
+class TestIntegration(FormTests, ChatModelIntegrationTests):
     @pytest.fixture(autouse=True)
     def _arguments(self, starter_arguments):
         self.starter_arguments = starter_arguments
@@ -104,8 +173,17 @@ class TestIntegration(ChatModelIntegrationTests):
         return str(starter_path())
 
     @property
+    def supports_json_mode(self):
+        return True
+
+    @property
+    def supports_anthropic_inputs(self):
+        return True
+
+    @property
     def supported_usage_metadata_details(self) -> Any:
-        return {"invoke": ["cache_read_input"], "stream": ["cache_read_input"]}
+        details = ["cache_read_input", *(["reasoning_output"] if starter_thinks() else [])]
+        return {"invoke": details, "stream": details}
 
     def invoke_with_cache_read_input(self, *, stream: bool = False) -> AIMessage:
         llm = self.chat_model_class(**self.chat_model_params)
@@ -114,6 +192,17 @@ class TestIntegration(ChatModelIntegrationTests):
         answer: Any = llm.invoke(messages, stream=stream)
         assert answer.usage_metadata["input_token_details"]["cache_read"] > 0
         return answer
+
+    def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
+        llm = self.chat_model_class(**self.chat_model_params)
+        answer: Any = llm.invoke("What is 2 + 3?", stream=stream, chat_template_kwargs={"enable_thinking": True})
+        assert answer.usage_metadata["output_token_details"]["reasoning"] > 0
+        return answer
+
+
+def starter_thinks():
+    """Whether the starter model's template has a place for thoughts."""
+    return "<think>" in (starter_path() / "tokenizer_config.json").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +238,7 @@ class TestAttached(TestIntegration):
 
 @pytest.mark.enable_socket
 class TestChatOpenAI(TestAttached):
-    """LangChain's own class on our server; what it offers to bind is our server's not-yet."""
+    """LangChain's own class on our server."""
 
     @property
     def chat_model_class(self) -> Any:
@@ -164,12 +253,73 @@ class TestChatOpenAI(TestAttached):
         return {**super().chat_model_params, **own}
 
     @property
-    def has_tool_calling(self):
+    def supports_json_mode(self):
         return False
 
     @property
-    def has_structured_output(self):
+    def supports_anthropic_inputs(self):
         return False
+
+    # Its JSON mode knows no schema, and its parsers no dataclass.
+    test_an_answer_has_its_form = None
+    test_an_answer_has_its_form_async = None
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory):
+    """The starter model with weights that mean nothing."""
+    folder = tmp_path_factory.mktemp("random") / "model"
+    shutil.copytree(starter_path(), folder)
+    generator = torch.Generator().manual_seed(5)
+    for path in folder.glob("*.safetensors"):
+        weights = {
+            name: torch.randn(tensor.shape, generator=generator).mul_(0.1).to(tensor.dtype)
+            for name, tensor in load_file(path).items()
+        }
+        save_file(weights, path, {"format": "pt"})
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def random_models(random_folder, starter_arguments):
+    """The same on each way to run it; one server for two of them."""
+    common = {"temperature": 0, "max_tokens": 100}
+    server = ChatVLLMLocal(model=random_folder, backend="server", **starter_arguments, **common)
+
+    def attached():
+        return ChatVLLMLocal(base_url=server.server.base_url, api_key=server.server.api_key, **common)
+
+    yield {
+        "engine": lambda: ChatVLLMLocal(model=random_folder, **starter_arguments, **common),
+        "server": lambda: server,
+        "base_url": attached,
+    }
+    server.shutdown()
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("place", ["engine", "server", "base_url"])
+class TestStructure(FormTests):
+    """A model that knows nothing passes these all the same."""
+
+    has_tool_calling = has_tool_choice = has_structured_output = supports_json_mode = True
+    structured_output_kwargs: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture
+    def model(self, random_models, place):
+        return random_models[place]()
+
+    @pytest.fixture
+    def my_adder_tool(self):
+        @tool
+        def my_adder_tool(a: int, b: int) -> int:
+            """Takes two integers, a and b, and returns their sum."""
+            return a + b
+
+        return my_adder_tool
+
+    for _name in STRUCTURE:
+        locals()[_name] = getattr(ChatModelIntegrationTests, _name)
 
 
 def test_exactly_these_are_skipped(request):
