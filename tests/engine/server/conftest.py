@@ -32,7 +32,7 @@ async def serve(runner):
     """Starts servers in this process, without a socket; whatever a test leaves behind fails it."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(settings=None, **engine_arguments):
+        async def start(settings=None, runner=runner, **engine_arguments):
             engine = stack.enter_context(make_engine(runner, **engine_arguments))
             app = create_app(engine, ServerSettings(**(settings or {})))
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
