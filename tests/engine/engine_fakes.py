@@ -60,6 +60,8 @@ class FakeModelRunner:
     def execute(self, scheduled):
         assert self.gate.wait(30), "a test forgot to open the gate"
         time.sleep(self.step_seconds)
+        if scheduled.grammar_bitmask is not None:
+            scheduled.grammar_bitmask.result()  # as every runner must, before the grammars go on
         if self.failure is not None:
             raise self.failure
         self.num_steps += 1

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tests.engine.chat import templates
 from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_loaded, make_tokenizer, run_python
+from tests.engine.server.writers import Writer
 from tests.engine.tokenizer import samples
 from vllm_local import LLM, EngineConfig, SamplingParams
 from vllm_local.errors import (
@@ -145,6 +146,18 @@ class TestChat:
         assert one.prompt == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
         assert one.prompt_token_ids == llm.get_tokenizer().encode(one.prompt, add_special_tokens=False)
         assert texts_of(llm.chat([HI, HI, HI], params, use_tqdm=False)) == texts_of([one]) * 3
+
+    def test_tools_are_told_of_and_their_calls_kept(self):
+        tool = {"type": "function", "function": {"name": "now"}}
+        call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+        form = {"structured_outputs": {"choice": ["noon", "nine"]}}
+        with LLM.from_loaded(make_loaded(Writer(call), max_model_len=512)) as llm:
+            for params in (SamplingParams(max_tokens=100), SamplingParams(max_tokens=100, **form)):
+                (output,) = llm.chat(HI, params, tools=[tool], use_tqdm=False)
+                assert "now<|im_end|>" in output.prompt
+                assert output.outputs[0].text == call
+            with pytest.raises(InvalidRequestError, match="must be a list of tools"):
+                llm.chat(HI, tools="now", use_tqdm=False)
 
     def test_arguments_reach_the_template(self, llm):
         messages = [*HI, {"role": "assistant", "content": "Hello"}]

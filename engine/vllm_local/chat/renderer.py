@@ -163,6 +163,6 @@ def _adapt(messages: list[Message], template: ChatTemplate) -> list[Message]:
     if template.mentions("message.thinking"):
         for message in adapted:
             # gpt-oss's refuses a call's thoughts beside words: it shows those words as thoughts.
-            if "reasoning_content" in message and not (message["content"] and message.get("tool_calls")):
-                message["thinking"] = message["reasoning_content"]
+            has_both = message["content"] and message.get("tool_calls")
+            message["thinking"] = None if has_both else message.get("reasoning_content")
     return adapted

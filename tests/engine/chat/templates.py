@@ -1,7 +1,7 @@
 """Chat templates of the kinds that models come with."""
 
 CHATML = """{%- if tools %}<|im_start|>system
-{{ tools | map(attribute='function') | map(attribute='name') | join(',') }}<|im_end|>
+<tool_call>: {{ tools | map(attribute='function') | map(attribute='name') | join(',') }}<|im_end|>
 {% endif %}
 {%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
 {%- endfor %}

@@ -8,7 +8,7 @@ from vllm_local.chat.deltas import ParsedAnswer
 from vllm_local.chat.renderer import ChatRenderer
 from vllm_local.chat.stream_router import parse_answer
 from vllm_local.chat.tools import read_tool_request
-from vllm_local.errors import InvalidConfigError
+from vllm_local.errors import InvalidConfigError, InvalidRequestError
 from vllm_local.grammar_spec import Json, Text, sub_constraints
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -118,3 +118,22 @@ def test_a_continued_message_keeps_its_thoughts_open(make_format):
     prepared = make_format(THINKS).prepare(messages, add_generation_prompt=False, continue_final_message=True)
     assert prepared.reasoning_state == "open"
     assert prepared.text.endswith("<think>Well")
+
+
+@pytest.mark.parametrize(("enable_thinking", "starts"), [(True, ()), (None, ("<think>",))])
+def test_a_limit_on_thoughts(make_format, enable_thinking, starts):
+    template = THINKS if enable_thinking else HERMES
+    chat = make_format(template, reasoning_parser="qwen3")
+    budget = chat.prepare([HI], enable_thinking=enable_thinking).thinking_budget(5)
+    assert (budget.max_tokens, budget.end, budget.starts) == (5, "</think>", starts)
+    assert budget.closing.strip() == "</think>"
+
+
+def test_no_limit_on_thoughts_that_there_are_not(make_format):
+    chat = make_format(THINKS)
+    assert chat.prepare([HI], enable_thinking=True).thinking_budget(None) is None
+    assert chat.prepare([HI], enable_thinking=False).thinking_budget(5) is None
+    with pytest.raises(InvalidRequestError, match="this model does not think"):
+        make_format(BARE).prepare([HI]).thinking_budget(5)
+    with pytest.raises(InvalidRequestError, match="gpt_oss ends no thoughts"):
+        make_format(BARE, reasoning_parser="openai_gptoss").prepare([HI]).thinking_budget(5)

@@ -88,3 +88,21 @@ def test_contents_change_their_form():
     assert as_text("a") == "a"
     assert as_parts("a") == parts[:1]
     assert as_parts(parts) == parts
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    [
+        {"reasoning": "Hm."},
+        {"reasoning_content": "Hm."},
+        {"thinking": "Hm."},
+        {"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Hello!"}]},
+        {"content": [{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "Hello!"}]},
+    ],
+)
+def test_thoughts_go_by_the_names_that_templates_know(thoughts):
+    (message,) = normalize_messages([{"role": "assistant", "content": "Hello!", **thoughts}])
+    assert (message["reasoning"], message["reasoning_content"]) == ("Hm.", "Hm.")
+    assert as_text(message["content"]) == "Hello!"
+    (other,) = normalize_messages([{"role": "user", "content": "Hello!", **thoughts}])
+    assert "reasoning_content" not in other or other["reasoning_content"] == thoughts.get("reasoning_content")

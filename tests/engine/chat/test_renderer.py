@@ -166,3 +166,14 @@ def test_tool_calls_reach_the_template_as_objects(make_tokenizer):
 def test_every_failure_is_one_of_ours(make_tokenizer):
     with pytest.raises(VLLMLocalError):
         ChatRenderer(make_tokenizer("{% endfor %}")).render([HI])
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [({}, "Hm.|Hello!"), ({"tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]}, "0|Hello!")],
+)
+def test_thoughts_are_shown_to_gpt_oss_where_it_takes_them(make_tokenizer, more, shown):
+    template = "{% for message in messages %}{{ message.thinking or 0 }}|{{ message.content }}{% endfor %}"
+    renderer = ChatRenderer(make_tokenizer(template))
+    message = {**HELLO, "reasoning": "Hm.", **more}
+    assert renderer.render([message], add_generation_prompt=False) == shown

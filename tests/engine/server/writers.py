@@ -7,24 +7,11 @@ import numpy as np
 from tests.engine.engine_fakes import FakeModelRunner, make_tokenizer
 
 
-class _Constrained(FakeModelRunner):
-    """Waits for the bitmask before it samples, as every runner must."""
-
-    def __init__(self):
-        super().__init__(self._next)
-        self._rows = iter(())
-
-    def execute(self, scheduled):
-        bitmask = scheduled.grammar_bitmask
-        self._rows = iter(() if bitmask is None else bitmask.result())
-        return super().execute(scheduled)
-
-
-class Writer(_Constrained):
+class Writer(FakeModelRunner):
     """Writes texts, the first choice the first of them, as far as the engine has not written them for it."""
 
     def __init__(self, *texts):
-        super().__init__()
+        super().__init__(self._next)
         self._texts = texts
 
     def _next(self, tokens, num_prompt_tokens, choice_index):
@@ -36,12 +23,18 @@ class Writer(_Constrained):
         return rest[0] if rest else min(tokenizer.eos_token_ids)
 
 
-class Babbler(_Constrained):
+class Babbler(FakeModelRunner):
     """Writes any token that the request's grammar allows, as a model with random weights does."""
 
     def __init__(self, seed=0):
-        super().__init__()
+        super().__init__(self._next)
         self._random = random.Random(seed)
+        self._rows = iter(())
+
+    def execute(self, scheduled):
+        bitmask = scheduled.grammar_bitmask
+        self._rows = iter(() if bitmask is None else bitmask.result())
+        return super().execute(scheduled)
 
     def _next(self, tokens, num_prompt_tokens, choice_index):
         row = next(self._rows, None)
