@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ from langchain_vllm_local._registry import Registry
 from langchain_vllm_local._results import AnswerReader, ChunkStream, chat_result
 from langchain_vllm_local._running import RequestStream, loop_timer, running, thread_timer
 from langchain_vllm_local._server_requests import check_one_answer
+from vllm_local.chat.tools import ToolRequest
 from vllm_local.config import EngineConfig
 from vllm_local.grammar_spec import Constraint
 from vllm_local.outputs import RequestOutput
@@ -263,23 +265,24 @@ def _ask(
     sampling = engine.default_sampling_params(**parameters.sampling, output_kind=kind)
     if kind is RequestOutputKind.DELTA:
         check_one_answer(sampling.n)
-    response = None if form is None else _constraint(form)
-    chat = engine.chat_format.prepare(to_openai_messages(messages), tools, response, **parameters.template)
-    sampling = replace(
-        sampling,
-        structured_outputs=chat.structured_outputs,
-        thinking_budget=chat.thinking_budget(parameters.thinking_token_budget),
-        skip_special_tokens=sampling.skip_special_tokens and not chat.shows_special_tokens,
-    )
-    tokenizer = engine.tokenizer
-    stream = engine.submit(
-        # The template has written out every special token already.
-        {"prompt_token_ids": tokenizer.encode(chat.text, add_special_tokens=False)},
-        sampling,
-        request_id=f"chatcmpl-{uuid.uuid4().hex}",
-        priority=parameters.priority,
-        cache_salt=parameters.cache_salt,
-    )
+    with _blaming(parameters, tools):
+        response = None if form is None else _constraint(form)
+        chat = engine.chat_format.prepare(to_openai_messages(messages), tools, response, **parameters.template)
+        sampling = replace(
+            sampling,
+            structured_outputs=chat.structured_outputs,
+            thinking_budget=chat.thinking_budget(parameters.thinking_token_budget),
+            skip_special_tokens=sampling.skip_special_tokens and not chat.shows_special_tokens,
+        )
+        tokenizer = engine.tokenizer
+        stream = engine.submit(
+            # The template has written out every special token already.
+            {"prompt_token_ids": tokenizer.encode(chat.text, add_special_tokens=False)},
+            sampling,
+            request_id=f"chatcmpl-{uuid.uuid4().hex}",
+            priority=parameters.priority,
+            cache_salt=parameters.cache_salt,
+        )
     reader = AnswerReader(
         make_router=chat.make_router,
         thinks=chat.reasoning_format is not None,
@@ -288,6 +291,15 @@ def _ask(
         include_reasoning=parameters.include_reasoning,
     )
     return _AskedEngine(stream, reader, parameters)
+
+
+def _blaming(parameters: ChatParameters, tools: ToolRequest) -> AbstractContextManager[None]:
+    """Lets errors about a form blame what the caller wrote."""
+    from vllm_local.structured_output.blame import blaming
+
+    fields = {"structured_outputs": parameters.structured_outputs, "response_format": parameters.response_format}
+    field = next((name for name, value in fields.items() if value is not None), "tools")
+    return blaming(field, [(tool.name, tool.parameters) for tool in tools.callable_tools])
 
 
 def _constraint(form: StructuredOutputsParams) -> Constraint:

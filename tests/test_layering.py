@@ -212,7 +212,7 @@ def declared_for(unit: str) -> set[str]:
                 "__version__",
             ],
         ),
-        (langchain_vllm_local, ["ChatVLLMLocal", "__version__"]),
+        (langchain_vllm_local, ["ChatVLLMLocal", "__version__", "register_init_chat_model"]),
     ],
     ids=["vllm_local", "langchain_vllm_local"],
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import openai
 import pytest
 from langchain_core.exceptions import ModelError
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_vllm_local import ChatVLLMLocal
@@ -18,7 +18,25 @@ pytestmark = pytest.mark.enable_socket
 
 SMALL = {"kv_cache_memory_bytes": 64 * 2**20, "max_model_len": 512, "num_threads": 1, "use_tqdm_on_load": False}
 HELLO = [SystemMessage("You are a helpful assistant."), HumanMessage("What is the capital of Italy?")]
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+    },
+}
+POINT = {"type": "object", "properties": {"x": {"type": "integer", "maximum": 9}}, "required": ["x"]}
+FORM = {"type": "json_schema", "json_schema": {"name": "point", "schema": POINT}}
+NOT = {"type": "object", "properties": {"x": {"not": {"type": "string"}}}}
 TALK = [HumanMessage("My name is Ada."), AIMessage("Hello, Ada!"), HumanMessage("What is my name?")]
+
+CALLED = [
+    HumanMessage("What is 1 + 2?"),
+    AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1}, "id": "c1"}]),
+    ToolMessage("3", tool_call_id="c1"),
+]
+THOUGHT = [HumanMessage("Hi"), AIMessage("Hello!", additional_kwargs={"reasoning_content": "hm"}), HumanMessage("And?")]
 
 # name: (messages, parameters). Each is asked for whole and as a stream, sync and async.
 CASES: dict[str, tuple[list, dict]] = {
@@ -41,6 +59,19 @@ CASES: dict[str, tuple[list, dict]] = {
     "no usage": (HELLO, {"stream_usage": False}),
     "unicode": ([HumanMessage("Wie schön! 你好 🙂")], {"max_tokens": 10}),
     "cache_salt": (HELLO, {"cache_salt": "mine"}),
+    "tools": (HELLO, {"tools": [ADD]}),
+    "forced": (HELLO, {"tools": [ADD], "tool_choice": "any", "parallel_tool_calls": False, "max_tokens": 60}),
+    "forced, with log-probabilities": (HELLO, {"tools": [ADD], "tool_choice": "any", "logprobs": True}),
+    "named": (HELLO, {"tools": [ADD], "tool_choice": "add", "max_tokens": 60}),
+    "no call": (HELLO, {"tools": [ADD], "tool_choice": "none"}),
+    "cut off": (HELLO, {"tools": [ADD], "tool_choice": "any", "max_tokens": 12}),
+    "schema": (HELLO, {"response_format": FORM}),
+    "json mode": (HELLO, {"response_format": {"type": "json_object", "schema": POINT}}),
+    "regex": (HELLO, {"structured_outputs": {"regex": "(ab)+c"}}),
+    "choice": (HELLO, {"extra_body": {"guided_choice": ["Rome", "Milan"]}}),
+    "tools and a schema": (HELLO, {"tools": [ADD], "response_format": FORM, "max_tokens": 60}),
+    "results of tools": (CALLED, {"tools": [ADD]}),
+    "earlier thoughts": (THOUGHT, {"include_reasoning": False}),
 }
 # name: (messages, parameters) that fail.
 MISTAKES: dict[str, tuple[list, dict]] = {
@@ -58,6 +89,14 @@ MISTAKES: dict[str, tuple[list, dict]] = {
     "timeout": (HELLO, {"timeout": 0.001, "ignore_eos": True, "max_tokens": 300}),
     "model_kwargs": (HELLO, {"extra_body": {"topk": 3}}),
     "salt": (HELLO, {"cache_salt": ""}),
+    "tool choice": (HELLO, {"tools": [ADD], "tool_choice": "sub"}),
+    "choice without tools": (HELLO, {"tool_choice": "any"}),
+    "a tool's schema": (HELLO, {"tools": [{"type": "function", "function": {"name": "f", "parameters": NOT}}]}),
+    "a form's schema": (HELLO, {"response_format": {"type": "json_schema", "json_schema": {"schema": NOT}}}),
+    "a form's regex": (HELLO, {"structured_outputs": {"regex": "("}}),
+    "two forms": (HELLO, {"response_format": FORM, "structured_outputs": {"regex": "a"}}),
+    "no form": (HELLO, {"response_format": {"type": "json_schema"}}),
+    "thoughts": (HELLO, {"thinking_token_budget": 5}),
 }
 
 
@@ -96,7 +135,8 @@ def reset(models):
 def told(message):
     """What an answer says, except what differs from one request to the next."""
     metadata = {name: value for name, value in message.response_metadata.items() if name not in ("id", "logprobs")}
-    return message.content, message.usage_metadata, metadata, message.additional_kwargs, message.tool_calls
+    calls = [{**call, "id": ""} for call in (*message.tool_calls, *message.invalid_tool_calls)]
+    return message.content, message.usage_metadata, metadata, message.additional_kwargs, calls
 
 
 def logprobs(message):
@@ -134,7 +174,7 @@ def test_answers_are_the_same(models, reset, case):
             (spelled, values), (expected, expected_values) = logprobs(theirs), logprobs(ours)
             assert spelled == expected
             assert values == pytest.approx(expected_values, abs=1e-5)
-    assert any(message.content for message in answers["engine"])
+    assert any(message.content or message.tool_calls for message in answers["engine"]) or case == "cut off"
 
 
 def failure(call):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +10,7 @@ from vllm_local.chat.response_format import read_response_format
 from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Constraint
 from vllm_local.server.protocol.base import FormFields
+from vllm_local.structured_output.blame import blaming
 from vllm_local.structured_output.compiler import as_constraint
 from vllm_local.structured_outputs_params import StructuredOutputsParams
 
@@ -69,19 +69,6 @@ def read_format(response_format: Mapping[str, Any] | None, field: str) -> Answer
     with blaming(field):
         form = read_response_format(response_format)
         return None if form is None else AnswerForm(field, as_constraint(form))
-
-
-@contextmanager
-def blaming(field: str) -> Iterator[None]:
-    """Lets errors about a form blame the request's field that it stands in."""
-    try:
-        yield
-    except InvalidRequestError as error:
-        parameter = error.parameter or ""
-        is_named = parameter.startswith(field) and parameter != "structured_outputs.constraint"
-        if is_named or not parameter.startswith(("structured_outputs", "response_format")):
-            raise
-        raise InvalidRequestError(str(error).replace(parameter, field), parameter=field) from error
 
 
 def _given(request: FormFields) -> Iterator[AnswerForm]:

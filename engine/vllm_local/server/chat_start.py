@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from vllm_local.chat.chat_format import PreparedChat
 from vllm_local.chat.tools import ToolRequest
-from vllm_local.errors import InvalidRequestError
 from vllm_local.sampling_params import SamplingParams
-from vllm_local.server.answer_form import AnswerForm, blaming
+from vllm_local.server.answer_form import AnswerForm
 from vllm_local.server.context import ServerContext
 from vllm_local.server.generation import Generations
-from vllm_local.structured_output.json_schema import prepare_schema
+from vllm_local.structured_output.blame import blaming
 
 
 def chat_answer_params(
@@ -48,20 +47,6 @@ async def start_chat_answer(
         QueueFullError: Too many wait.
         EngineError: The engine has ended.
     """
-    with blaming("tools" if form is None else form.field):
-        try:
-            return await Generations.start(context, [token_ids], params, priority=priority, cache_salt=cache_salt)
-        except InvalidRequestError as error:
-            if error.parameter == "structured_outputs.constraint":
-                _check_tools(tools)
-            raise
-
-
-def _check_tools(tools: ToolRequest) -> None:
-    """Says which tool's schema it is that cannot be kept, if it cannot be kept by itself."""
-    for index, tool in enumerate(tools.callable_tools):
-        try:
-            prepare_schema(tool.parameters, parameter=f"tools[{index}].function.parameters")
-        except InvalidRequestError as error:
-            message = f"The tool {tool.name!r} cannot be offered: {error}"
-            raise InvalidRequestError(message, parameter="tools") from error
+    schemas = [(tool.name, tool.parameters) for tool in tools.callable_tools]
+    with blaming("tools" if form is None else form.field, schemas):
+        return await Generations.start(context, [token_ids], params, priority=priority, cache_salt=cache_salt)

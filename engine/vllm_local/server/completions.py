@@ -13,7 +13,7 @@ from starlette.responses import Response
 from vllm_local.errors import InvalidRequestError
 from vllm_local.outputs import CompletionOutput, Logprob, RequestOutput
 from vllm_local.sampling_params import SamplingParams
-from vllm_local.server.answer_form import blaming, read_answer_form
+from vllm_local.server.answer_form import read_answer_form
 from vllm_local.server.answer_options import answer_options
 from vllm_local.server.answers import collect
 from vllm_local.server.completion_chunks import CompletionChunks, completion_body
@@ -30,6 +30,7 @@ from vllm_local.server.sampling import check_stream_options, completion_sampling
 from vllm_local.server.streaming import Source, open_stream
 from vllm_local.server.unsupported import refuse_chat_fields, refuse_unsupported
 from vllm_local.server.usage import UsageCounter
+from vllm_local.structured_output.blame import blaming
 from vllm_local.structured_outputs_params import StructuredOutputsParams
 
 router = APIRouter()
