@@ -40,7 +40,7 @@ def test_the_starter_model_is_found_and_keeps_its_name(loaded):
 
 def test_everything_that_answers_requests_is_there(loaded):
     messages = [{"role": "user", "content": "Hi"}]
-    assert loaded.renderer.render_token_ids(messages)
+    assert loaded.renderer.render(messages)
     assert loaded.tokenizer.eos_token_ids
     assert loaded.sampling_defaults.make().is_greedy, "the starter's generation_config.json says so"
     assert not loaded.make_engine().has_unfinished_requests()

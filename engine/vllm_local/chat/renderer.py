@@ -93,26 +93,6 @@ class ChatRenderer:
         assert first_error is not None, "there is one variant at least"
         raise first_error
 
-    def render_token_ids(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **template_kwargs: Any,
-    ) -> list[int]:
-        """Returns a conversation's prompt as token ids; arguments and errors are those of `render`."""
-        text = self.render(
-            messages,
-            tools,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            **template_kwargs,
-        )
-        # The template has written out every special token already.
-        return self._tokenizer.encode(text, add_special_tokens=False)
-
     def template_text(self, *, with_tools: bool = False) -> str:
         """Returns the text of the template that renders conversations, with tools or without.
 
