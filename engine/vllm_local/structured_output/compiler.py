@@ -20,6 +20,7 @@ from vllm_local.grammar_spec import (
     Pattern,
     Text,
     constraint_key,
+    sub_constraints,
 )
 from vllm_local.request import Grammar
 from vllm_local.structured_output.budget import Budget
@@ -119,7 +120,7 @@ class GrammarCompiler:
                 self._special_tokens = self._bridge.special_tokens()
             return self._bridge
 
-    def _compile(self, constraint: Constraint, bridge: TokenizerBridge, parameter: str) -> _Compiled:
+    def _match(self, constraint: Constraint, bridge: TokenizerBridge, parameter: str) -> LLMatcher:
         text = LarkWriter(self._special_tokens, parameter).write(constraint)
         matcher = LLMatcher(bridge.ll_tokenizer, text, log_level=0, limits=self._limits.as_llguidance())
         _check(matcher, parameter)
@@ -128,6 +129,14 @@ class GrammarCompiler:
         if not any(allowed):
             message = f"{parameter} fits no text that this model's tokens can write."
             raise InvalidRequestError(message, parameter=parameter)
+        return matcher
+
+    def _compile(self, constraint: Constraint, bridge: TokenizerBridge, parameter: str) -> _Compiled:
+        for part in sub_constraints(constraint):
+            # What is wrong with a part behind other text would come out in mid-answer only.
+            if isinstance(part, (Json, Lark, Pattern)) and part is not constraint:
+                self._match(part, bridge, parameter)
+        matcher = self._match(constraint, bridge, parameter)
         closer = Closer(bridge, fixed_texts(constraint, bridge), json_pieces(constraint, bridge))
         way = closer.close(matcher, MAX_FIRST_WAY)
         return _Compiled(matcher, closer, way, max(len(way or ()), growth(constraint, bridge)))

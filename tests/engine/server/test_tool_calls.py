@@ -1,5 +1,6 @@
 """Tool calls, thoughts and forms over all three chat routes, by models that write what they are told, or anything."""
 
+import asyncio
 import json
 import re
 
@@ -326,3 +327,29 @@ async def test_openai_s_helpers(serve):
     assert isinstance(call.function.parsed_arguments, Trip)
     response = await client.responses.parse(model=NAME, input="Hi", text_format=Trip, max_output_tokens=100)
     assert isinstance(response.output_parsed, Trip)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"), [({}, "hermes, from the"), ({"tool_call_parser": "phi4_mini_json"}, "phi4")]
+)
+async def test_the_log_names_the_formats(serve, caplog, settings, shown):
+    caplog.set_level("INFO", "vllm_local")
+    await serve(settings)
+    assert f"Tool calls are read in the format {shown}" in caplog.text
+    assert "Reasoning is read in the format think, from the chat template" in caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_form_that_cannot_be_written_stops_nobody_else(serve, stream):
+    server = await serve({}, Babbler(), **LONG)
+    forms = [
+        {"guided_grammar": "start: start"},
+        {"guided_json": "[" * 5000},
+        {"guided_json": {"enum": []}},
+    ]
+    asked = [server.chat(**form, stream=stream) for form in forms]
+    *refused, answer = await asyncio.gather(*asked, server.chat(guided_choice=["yes"], **PLAIN))
+    assert [(response.status_code, response.json()["error"]["param"]) for response in refused] == [
+        (400, name) for form in forms for name in form
+    ]
+    assert answer.json()["choices"][0]["message"]["content"] == "yes"

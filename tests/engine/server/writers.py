@@ -40,4 +40,5 @@ class Babbler(FakeModelRunner):
         row = next(self._rows, None)
         if row is None:
             return self._random.randrange(make_tokenizer().vocab_size)
-        return int(self._random.choice(np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little"))))
+        allowed = np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little"))
+        return int(self._random.choice(allowed)) if len(allowed) else 0
