@@ -43,6 +43,7 @@ class FakeStream:
 
     def __init__(self, engine, request_id, prompt, params):
         self.engine, self.request_id, self.prompt, self.params = engine, request_id, prompt, params
+        self.reply = engine.script.popleft() if engine.script else engine.reply
         self.num_generated_tokens = 0
         self.finished = False
         self.pieces = []
@@ -110,7 +111,7 @@ class FakeChatFormat:
         found = constrain_answer(tools, response, HERMES, THINK, "free")
         return PreparedChat(
             text=text,
-            structured_outputs=found and StructuredOutputsParams(constraint=found.constraint),
+            structured_outputs=None if found is None else StructuredOutputsParams(constraint=found.constraint),
             shows_special_tokens=False,
             reasoning_format=THINK,
             reasoning_state="free",
@@ -180,7 +181,6 @@ class FakeEngine:
         if len(token_ids) >= self.config.max_model_len:
             raise ContextLengthError(len(token_ids), self.config.max_model_len)
         stream = FakeStream(self, request_id, token_ids, params)
-        stream.reply = self.script.popleft() if self.script else self.reply
         self.record.submitted.append(SimpleNamespace(params=params, priority=priority, cache_salt=cache_salt))
         self.record.streams.append(stream)
         with self.lock:

@@ -123,7 +123,7 @@ def test_tokens_and_calls_stream(agent):
         if isinstance(message, AIMessageChunk)
     ]
     assert "".join(piece.text for piece in pieces) == "It is 3."
-    arguments = [one["args"] for piece in pieces for one in piece.tool_call_chunks]
+    arguments = [one["args"] or "" for piece in pieces for one in piece.tool_call_chunks]
     assert (len(arguments) > 2, json.loads("".join(arguments))) == (True, {"a": 1, "b": 2})
     assert "".join(piece.additional_kwargs.get("reasoning_content", "") for piece in pieces) == "hm"
 

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from langchain_vllm_local import ChatVLLMLocal
 from vllm_local.errors import InvalidRequestError
-from vllm_local.grammar_spec import Json
 
 
 class Person(BaseModel):
@@ -161,7 +160,7 @@ def test_the_schema_is_the_grammar(loader, llm, method, strict):
     llm.with_structured_output(Person, method=method, strict=strict, include_raw=True).invoke("hi")
     required = "'required': ['name', 'age']" if strict else "'required': ['name']"
     assert required in repr(constraint(loader))
-    assert method == "function_calling" or Json(Person.model_json_schema()).schema["title"] in repr(constraint(loader))
+    assert "Person" in repr(constraint(loader))
 
 
 def test_json_mode_without_a_schema(loader):
@@ -203,7 +202,7 @@ def test_an_answer_that_was_cut_off_is_an_error(loader, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tracers_see_the_schema(llm, method):
-    bound: Any = llm.with_structured_output(Person, method=method).first  # type: ignore[attr-defined]
+    bound: Any = llm.with_structured_output(Person, method=method).first
     assert bound.kwargs["ls_structured_output_format"]["schema"] is Person
     assert bound.kwargs["ls_structured_output_format"]["kwargs"]["method"] == method
 

@@ -121,7 +121,7 @@ def test_strict_closes_objects_and_requires_all():
     node = closed.json_schema["$defs"]["Node"]
     assert (node["required"], node["additionalProperties"]) == (["value", "kids"], False)
     assert closed.response_format()["json_schema"]["strict"] is True
-    given = {"anyOf": [{"properties": {"a": {"items": {"properties": {"b": {}}}}}}]}
+    given: dict[str, Any] = {"anyOf": [{"properties": {"a": {"items": {"properties": {"b": {}}}}}}]}
     assert closed_schema(given)["anyOf"][0]["properties"]["a"]["items"]["required"] == ["b"]
     assert given == {"anyOf": [{"properties": {"a": {"items": {"properties": {"b": {}}}}}}]}
 

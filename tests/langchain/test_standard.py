@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import openai
 import pytest
 import torch
+from langchain.agents import create_agent  # noqa: TID251 - it is about agents
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -92,6 +93,12 @@ class JokeDict(TypedDict):
     stars: int
 
 
+@tool
+def rate(stars: int) -> str:
+    """Rates a joke."""
+    return f"{stars} stars"
+
+
 JOKES: dict[str, Any] = {
     "pydantic": Joke,
     "pydantic_v1": JokeV1,
@@ -130,6 +137,21 @@ class FormTests:
         answer = await chain.ainvoke("Tell me a joke about cats.")
         check_joke(answer["parsed"], Joke)
         assert answer["parsing_error"] is None
+
+    def test_an_answer_is_a_call_or_has_its_form(self, model):
+        answer = model.bind_tools([rate], response_format=Joke).invoke("Tell me a joke about cats, or rate one.")
+        if answer.tool_calls:
+            assert all(rate.invoke(call["args"]) for call in answer.tool_calls)
+        else:
+            check_joke(Joke.model_validate_json(answer.text), Joke)
+
+    def test_an_agent_gives_an_object(self, model):
+        model.warm_up()
+        assert model.profile["structured_output"]  # so that it asks for the form itself, not for a tool in its place
+        question: Any = {"messages": [HumanMessage("A joke about cats!")]}
+        state = create_agent(model, [], response_format=Joke).invoke(question)
+        check_joke(state["structured_response"], Joke)
+        assert not state["messages"][-1].tool_calls
 
 
 class TestUnit(ChatModelUnitTests):
@@ -263,6 +285,8 @@ class TestChatOpenAI(TestAttached):
     # Its JSON mode knows no schema, and its parsers no dataclass.
     test_an_answer_has_its_form = None
     test_an_answer_has_its_form_async = None
+    test_an_answer_is_a_call_or_has_its_form = None  # type: ignore[assignment]
+    test_an_agent_gives_an_object = None  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
