@@ -36,7 +36,7 @@ _LAST_WORDS = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|In
 _VLLM_PREFIX = re.compile(r"^\([^()]* pid=\d+\) (?:[A-Z]+ [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _NOTICE_SECONDS = 1.0
 """A server that has died breaks its connections a moment before its guard has noticed."""
-_FAREWELL_SECONDS = 10.0
+_FAREWELL_SECONDS = 20.0
 """One whose engine has died takes a while to end, and is not healthy meanwhile."""
 
 
