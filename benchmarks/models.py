@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ QWEN2_5_0_5B: dict[str, Any] = {
 def bench_model(name: str = "qwen2.5-0.5b") -> Path:
     """Returns the folder of a bench model in bf16, and makes it first where it is not there yet.
 
-    The tokenizer is the starter model's: the benchmarks send token ids and never look at the text.
+    The tokenizer is the starter model's, with words of their own for the ids that it lacks: random weights choose among
+    all, and a token without text would cost nothing to detokenise and send.
     """
     folder = CACHE / name
     if not (folder / "config.json").exists():
@@ -39,7 +41,16 @@ def bench_model(name: str = "qwen2.5-0.5b") -> Path:
         config = transformers.Qwen2Config(**QWEN2_5_0_5B, dtype="bfloat16")
         model = transformers.Qwen2ForCausalLM(config).to(torch.bfloat16)
         model.save_pretrained(folder.with_suffix(".tmp"))
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(starter_path() / file, folder.with_suffix(".tmp") / file)
         folder.with_suffix(".tmp").rename(folder)
+    shutil.copy(starter_path() / "tokenizer_config.json", folder)
+    _write_tokenizer(folder / "tokenizer.json", QWEN2_5_0_5B["vocab_size"])
     return folder
+
+
+def _write_tokenizer(path: Path, vocab_size: int) -> None:
+    """Writes the starter model's tokenizer with a larger vocabulary; no text is encoded into the additional words."""
+    tokenizer = json.loads((starter_path() / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    taken = {*vocabulary.values(), *(token["id"] for token in tokenizer["added_tokens"])}
+    vocabulary |= {f"Ġw{token_id}": token_id for token_id in range(vocab_size) if token_id not in taken}
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")

@@ -1,12 +1,12 @@
 """The server beside the model: how soon it is healthy, what memory it keeps, what share of the CPU HTTP takes.
 
-Usage: python benchmarks/server.py [--rounds 5] [--output benchmarks/results]
+Usage: python benchmarks/server.py [--rounds 5] [--output benchmarks/results] [--cpu-model FOLDER]
 
 - start: `vllm-local serve` on the starter model, from the call to the first 200 of /health.
 - memory: private memory of that process once it has answered 64 streams, beside weights and KV cache.
 - health: answers of /health while 64 streams run.
-- cpu: 16 streams on Qwen2.5-0.5B's configuration; CPU seconds of the threads that speak HTTP, render, tokenise and
-  detokenise, as a share of all of the process.
+- cpu: 16 streams on Qwen2.5-0.5B's configuration; CPU seconds of the threads that speak HTTP and JSON, render and
+  tokenise, and detokenise, each as a share of all of the process; what is left is the model's.
 
 Clients run in processes of their own. Memory and threads are read from /proc: Linux only.
 """
@@ -40,6 +40,8 @@ from vllm_local.starter import starter_path
 
 CACHE_BYTES = 64 * 2**20
 TARGETS = {"start, s": 5.0, "memory beyond weights and KV cache, MB": 400.0, "health p99, s": 2.0, "cpu share, %": 10.0}
+_COMPONENTS = {"HTTP and JSON": "http", "templates and tokenising": "vllm-local input", "detokenising": " output"}
+"""What is in a thread's name, by what the thread does."""
 _MODEL_THREAD = " engine"
 
 
@@ -54,7 +56,9 @@ def main() -> None:
                 figures["health p99, s"] = [_percentile(health_under_load(url), 99)]
                 beyond = private_bytes(process.pid) - weight_bytes() - CACHE_BYTES
                 figures["memory beyond weights and KV cache, MB"] = [beyond / 1e6]
-    figures["cpu share, %"] = [100 * cpu_share()]
+    shares = cpu_shares(arguments.cpu_model or bench_model())
+    figures["cpu share, %"] = [100 * sum(shares.values())]
+    figures |= {f"cpu share of {name}, %": [100 * share] for name, share in shares.items()}
     show(figures)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "server.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -95,9 +99,15 @@ def health_under_load(url: str) -> list[float]:
     return seconds
 
 
-def cpu_share() -> float:
-    """Returns the share of the process's CPU seconds that is not the model's thread and its helpers."""
-    folder = bench_model()
+def cpu_shares(folder: Path) -> dict[str, float]:
+    """Returns the shares of the process's CPU seconds that are not the model's thread and its helpers.
+
+    Args:
+        folder: The model.
+
+    Returns:
+        What each component took, and Python's other threads, of all CPU seconds.
+    """
     config = EngineConfig(model=str(folder), max_model_len=1024, max_num_seqs=16, use_tqdm_on_load=False)
     settings = ServerSettings(port=0, disable_uvicorn_access_log=True)
     with bind(settings) as listener, AsyncLLM(config) as engine:
@@ -108,12 +118,12 @@ def cpu_share() -> float:
             time.sleep(0.01)
         url = address_of(listener, settings)
         _run_client(url, str(folder), num_prompts=4)  # warms up
-        before, all_before = _other_threads(), time.process_time()
+        before, all_before = _component_seconds(), time.process_time()
         _run_client(url, str(folder), num_prompts=48)
-        other, total = _other_threads() - before, time.process_time() - all_before
+        after, total = _component_seconds(), time.process_time() - all_before
         server.should_exit = True
         thread.join()
-    return other / total
+    return {name: (seconds - before[name]) / total for name, seconds in after.items()}
 
 
 @contextlib.contextmanager
@@ -143,7 +153,7 @@ def show(figures: dict[str, list[float]]) -> None:
     table = Table("figure", "median (spread)", "target")
     for name, values in figures.items():
         spread = f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
-        table.add_row(name, spread, f"under {TARGETS[name]:g}")
+        table.add_row(name, spread, f"under {TARGETS[name]:g}" if name in TARGETS else "")
     Console().print(table)
 
 
@@ -152,10 +162,14 @@ def _run_client(url: str, model: str, *, num_prompts: int) -> None:
         pass
 
 
-def _other_threads() -> float:
-    """Returns the CPU seconds of this process's Python threads, but for the model's."""
-    ids = [thread.native_id for thread in threading.enumerate() if not thread.name.endswith(_MODEL_THREAD)]
-    return sum(_thread_seconds(thread_id) for thread_id in ids if thread_id is not None)
+def _component_seconds() -> dict[str, float]:
+    """Returns the CPU seconds of this process's Python threads, but for the model's, by what they do."""
+    seconds = dict.fromkeys((*_COMPONENTS, "the rest"), 0.0)
+    for thread in threading.enumerate():
+        if thread.native_id is not None and not thread.name.endswith(_MODEL_THREAD):
+            names = (name for name, part in _COMPONENTS.items() if part in thread.name)
+            seconds[next(names, "the rest")] += _thread_seconds(thread.native_id)
+    return seconds
 
 
 def _thread_seconds(thread_id: int) -> float:
@@ -174,6 +188,7 @@ def _percentile(values: list[float], percent: int) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="starts that are measured")
+    parser.add_argument("--cpu-model", type=Path, help="another model's folder for the share of the CPU, for a trial")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 

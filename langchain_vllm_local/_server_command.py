@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 KEY_VARIABLE = "VLLM_API_KEY"
 """Where both servers read their key. A command line would show it to everybody on the machine."""
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not its value
+_SETTINGS = ("--disable-uvicorn-access-log", "--enable-prompt-tokens-details")
 _ALREADY_SAID = frozenset({"host", "port", "api_key", "model"})
 
 
@@ -55,11 +56,10 @@ def own_server(model: str, engine_args: Mapping[str, Any]) -> ServerCommand:
         model: Hugging Face id, folder or the starter model's name.
         engine_args: Arguments of the engine by vLLM's names.
     """
-    settings = ("--disable-uvicorn-access-log", "--enable-prompt-tokens-details")
     return ServerCommand(
         program="vllm-local serve",
         model=model,
-        argv=(sys.executable, "-m", "vllm_local", "serve", model, *settings, *_flags(engine_args)),
+        argv=(sys.executable, "-m", "vllm_local", "serve", model, *_SETTINGS, *_flags(engine_args)),
         # Python 3.11 and later: what lies in the working directory must not be imported in place of a package.
         environment={**_token(engine_args), "PYTHONSAFEPATH": "1"},
         announces_port=True,
@@ -80,7 +80,7 @@ def vllm_server(model: str, engine_args: Mapping[str, Any]) -> ServerCommand:
     return ServerCommand(
         program="vllm serve",
         model=model,
-        argv=(_vllm_program(), "serve", model, "--enable-prompt-tokens-details", *_flags(engine_args)),
+        argv=(_vllm_program(), "serve", model, *_SETTINGS, *_flags(engine_args)),
         environment=_token(engine_args),
         shows_progress=shows_progress,
     )

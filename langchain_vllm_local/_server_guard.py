@@ -17,11 +17,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 GRACE_SECONDS = 5.0
 """What the server gets between being asked to end and being killed."""
+TIDY_SECONDS = 2.0
+"""What the processes that it has started get after its end. vLLM's hold shared memory, and one of them frees it."""
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SOCKETS_VARIABLE = "VLLM_RPC_BASE_PATH"
+_LONGEST_SOCKET_FOLDER = 60
+"""In bytes: a socket's path has room for about 100, and vLLM's names have 36."""
 
 
 class Guard:
@@ -29,6 +36,7 @@ class Guard:
 
     def __init__(self, command: list[str]) -> None:
         """Starts the server in a process group of its own, which Ctrl-C in the parent's terminal does not reach."""
+        _adopt_orphans()
         self.server = subprocess.Popen(  # noqa: S603 - our own command line
             command,
             stdin=subprocess.DEVNULL,
@@ -51,25 +59,44 @@ class Guard:
         self.end()
 
     def end(self) -> None:
-        """Asks the server to end, and kills it if it does not."""
+        """Asks the server to end, and kills it if it does not; what it has started is its own to end."""
         if not self._is_ending.acquire(blocking=False):
             return
-        self._signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        self.server.terminate()
+        try:
             self.server.wait(GRACE_SECONDS)
-        self.kill()
+        except subprocess.TimeoutExpired:
+            self._signal_all("SIGKILL")
 
-    def kill(self) -> None:
-        """Kills the server and what it has started and left behind."""
-        self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    def wait(self) -> int:
+        """Waits for the server, and then for what it has started, which is killed if it stays; returns its status."""
+        status = self.server.wait()
+        self._signal_all("SIGTERM")
+        deadline = time.monotonic() + TIDY_SECONDS
+        while self._has_left_others() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._signal_all("SIGKILL")
+        return status
 
-    def _signal(self, number: int) -> None:
+    def _signal_all(self, name: str) -> None:
+        """Signals the server's group; on Windows there is none, and what is left ends with this process."""
         if sys.platform == "win32":
-            if self.server.poll() is None:
-                self.server.terminate()
+            self.server.kill()
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.server.pid, number)
+            os.killpg(self.server.pid, getattr(signal, name))
+
+    def _has_left_others(self) -> bool:
+        if sys.platform == "win32":
+            return False
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # the dead are of the group until somebody has looked
+                pass
+        try:
+            os.killpg(self.server.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
 
 def main(log: str, command: list[str]) -> int:
@@ -78,16 +105,39 @@ def main(log: str, command: list[str]) -> int:
     is_asked_to_end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # before there is anything that could be left behind
         signal.signal(number, lambda *_: is_asked_to_end.set())
-    guard = Guard(command)
-    threading.Thread(target=guard.watch, daemon=True).start()
-    threading.Thread(target=guard.end_when, args=(is_asked_to_end,), daemon=True).start()
-    status = guard.server.wait()
-    guard.kill()
+    with _socket_folder(f"{log}.d"):
+        guard = Guard(command)
+        threading.Thread(target=guard.watch, daemon=True).start()
+        threading.Thread(target=guard.end_when, args=(is_asked_to_end,), daemon=True).start()
+        status = guard.wait()
     if guard.is_orphan:
         with contextlib.suppress(OSError):
             os.unlink(log)  # noqa: PTH108 - one import less
     del job
     return status
+
+
+@contextlib.contextmanager
+def _socket_folder(path: str) -> Iterator[None]:
+    """Gives vLLM's processes a folder for their sockets, which they leave behind even when they end well."""
+    if _SOCKETS_VARIABLE in os.environ or len(os.fsencode(path)) > _LONGEST_SOCKET_FOLDER:
+        yield
+        return
+    os.mkdir(path, 0o700)  # noqa: PTH102 - one import less
+    os.environ[_SOCKETS_VARIABLE] = path
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(path):
+                os.unlink(entry)  # noqa: PTH108 - the same
+            os.rmdir(path)  # noqa: PTH106 - the same
+
+
+def _adopt_orphans() -> None:
+    """Becomes the parent of what the server leaves behind, so that there is somebody who notices its end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _make_dying_with_parent() -> Callable[[], None] | None:

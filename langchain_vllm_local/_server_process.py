@@ -36,6 +36,8 @@ _LAST_WORDS = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|In
 _VLLM_PREFIX = re.compile(r"^\([^()]* pid=\d+\) (?:[A-Z]+ [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 _NOTICE_SECONDS = 1.0
 """A server that has died breaks its connections a moment before its guard has noticed."""
+_FAREWELL_SECONDS = 20.0
+"""One whose engine has died takes a while to end, and is not healthy meanwhile."""
 
 
 class Lifelines:
@@ -72,7 +74,7 @@ class Lifelines:
         if guard is None:
             return
         try:
-            guard.wait(_server_guard.GRACE_SECONDS + 3)
+            guard.wait(_server_guard.GRACE_SECONDS + _server_guard.TIDY_SECONDS + 3)
         except subprocess.TimeoutExpired:
             guard.kill()
             guard.wait()
@@ -200,13 +202,16 @@ class ServerProcess:
 
     def death(self) -> LocalServerDeadError | EngineClosedError | None:
         """Returns what has become of the server after a broken connection; None if it is well."""
-        deadline = time.monotonic() + _NOTICE_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                self.check_health()
-            except (LocalServerDeadError, EngineClosedError) as error:
-                return error
-            time.sleep(_POLL_SECONDS)
+        begin = time.monotonic()
+        with httpx.Client(trust_env=False, timeout=1) as client:
+            while (waited := time.monotonic() - begin) < _FAREWELL_SECONDS:
+                try:
+                    self.check_health()
+                except (LocalServerDeadError, EngineClosedError) as error:
+                    return error
+                if waited > _NOTICE_SECONDS and self._is_ready(client):
+                    return None
+                time.sleep(_POLL_SECONDS)
         return None
 
     def stop(self) -> None:
@@ -231,7 +236,7 @@ class ServerProcess:
         lines = self._tail().splitlines()
         tail = "\n".join(lines[-_TAIL_LINES:])
         said = f"The end of its log ({self.log_path}):\n{tail}" if tail else f"Its log ({self.log_path}) is empty."
-        cause = first_error(lines[:-_TAIL_LINES])
+        cause = first_error(lines[:-1])
         cause = f"The first error in its log: {cause}\n" if cause else ""
         return f"{self.command.program} {what} (model {self.command.model}, exit status {status}). {cause}{said}"
 

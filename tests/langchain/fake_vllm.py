@@ -1,6 +1,6 @@
 """A program that takes the command line of `vllm serve` and answers like it, without a model; standard library alone.
 
-What the last message says is what it does: "die", "break", "hang", "tell", or else an answer.
+What the last message says is what it does: "die", "die slowly", "break", "hang", "tell", or else an answer.
 """
 
 import json
@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,6 +16,7 @@ MODEL = sys.argv[2]
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
 KEY = os.environ["VLLM_API_KEY"]
 COMPANION = subprocess.Popen(["sleep", "1000"])  # as vLLM has workers
+DYING = threading.Event()
 USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 
@@ -33,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/health":
-            self.reply({})
+            self.reply({}, 503 if DYING.is_set() else 200)
         elif self.headers["Authorization"] != f"Bearer {KEY}":
             self.reply({"error": "Unauthorized"}, 401)
         else:
@@ -72,6 +74,13 @@ class Handler(BaseHTTPRequestHandler):
         self.event({**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": text}}]})
         if wish == "die":
             os._exit(3)
+        if wish == "die slowly":
+            DYING.set()
+            threading.Timer(1.5, os._exit, (0,)).start()
+            self.event({"error": {"message": "EngineCore encountered an issue.", "code": 500}})
+            self.chunk(b"data: [DONE]\n\n")
+            self.chunk(b"")
+            return
         if wish == "break":
             self.close_connection = True
             self.wfile.write(b"0\r\n\r\n")

@@ -92,7 +92,9 @@ def test_what_a_server_is_told():
     told = tell(llm)
     flags = told["argv"][3:]
     assert told["argv"][1:3] == ["serve", "a/b"]
-    assert flags[1:-4] == [
+    assert flags[:-4] == [
+        "--disable-uvicorn-access-log",
+        "--enable-prompt-tokens-details",
         "--tensor-parallel-size=2",
         "--no-enable-prefix-caching",
         "--trust-remote-code",
@@ -148,6 +150,13 @@ def test_a_server_that_dies_in_mid_stream():
     assert llm.invoke("Hello!").text.startswith("pid")
 
 
+def test_an_engine_that_dies_before_its_server_does():
+    stream = make().stream("die slowly")
+    assert next(stream).text.startswith("pid")
+    with pytest.raises(EngineDeadError, match=r"vllm serve has ended .*exit status 0"):
+        next(stream)
+
+
 async def test_a_server_that_dies_under_an_async_call():
     llm = make()
     with pytest.raises(EngineDeadError, match="exit status 3"):
@@ -158,8 +167,10 @@ async def test_a_server_that_dies_under_an_async_call():
 def test_a_server_that_was_killed_between_two_calls():
     llm = make()
     first = tell(llm)
+    guard = guards()[-1]
     os.kill(first["pid"], signal.SIGKILL)
-    wait_until(lambda: not is_running(first["companion"]))
+    wait_until(lambda: guard.poll() is not None)
+    assert not is_running(first["companion"])
     assert tell(llm)["pid"] != first["pid"]
 
 

@@ -56,7 +56,12 @@ ERROR_STATUSES: tuple[tuple[type[Exception], ErrorStatus], ...] = (
 )
 """The first that fits counts."""
 
-_ANTHROPIC_KINDS: Mapping[int, str] = {404: "not_found_error", 413: "request_too_large", 408: "timeout_error"}
+_ANTHROPIC_KINDS: Mapping[int, str] = {
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+}
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _PATH = re.compile(r"(?<![^\s'\"(=])(?:[A-Za-z]:)?[\\/](?:[^\\/\s]+[\\/])+[^\s'\",;:)]*")
 """A file of this machine's; in errors of ours alone, since a client's own words may look like one."""
@@ -146,7 +151,7 @@ def _is_anthropic(request: Request) -> bool:
 
 def _is_other_content_type(request: Request) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return bool(media_type) and media_type != "application/json" and not media_type.endswith("+json")
+    return media_type != "application/json" and not media_type.endswith("+json")
 
 
 def _location(parts: Sequence[object]) -> str:

@@ -1,6 +1,6 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
-The recipe: copy drills first, the loss on every token at first and mostly on the answers later, longer
+The recipe: small steps and copy drills first, the loss on every token at first and mostly on the answers later, longer
 conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
 straight line. A run is seeded, and continues from its last checkpoint.
 """
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """How much a device takes at once: tokens in a batch, batches in a step, steps in a block."""
+    """How much a device takes at once: tokens in a batch, batches in a full step, steps in a block."""
 
     batch_tokens: int
     step_batches: int
@@ -46,10 +46,10 @@ class Pace:
 _PACES = {"cpu": Pace(1024, 12, 32), "cuda": Pace(8192, 16, 8)}
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
-    (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
-    (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
+    (0.05, Mixture(((256, 80), (512, 20)), drills=0.5, step_share=1 / 3), 0.5),
+    (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2, step_share=1 / 2), 0.2),
     (0.5, Mixture(((256, 55), (512, 26), (1024, 17), (2304, 2)), drills=0.1), 0.05),
-    (1.01, Mixture(((256, 50), (512, 28), (1024, 18), (2304, 4)), drills=0.05), 0.03),
+    (1.01, Mixture(((256, 52), (512, 30), (1024, 16), (2304, 2)), drills=0.04), 0.03),
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 _CHECKPOINT = "checkpoint.pt"

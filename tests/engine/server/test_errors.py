@@ -161,7 +161,7 @@ async def test_many_mistakes_are_not_all_listed(server):
     assert response.json()["error"]["message"].count("\n") == 10
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_another_content_type(server, content_type):
     response = await server.client.post(PATH, content=b'{"messages": []}', headers={"Content-Type": content_type})
     assert response.status_code == 400

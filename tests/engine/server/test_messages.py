@@ -1,10 +1,15 @@
 import asyncio
 
 import anthropic
+import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.engine.engine_fakes import ANSWER
-from tests.engine.server.rig import MESSAGES, LeavingClient, until
+from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine
+from tests.engine.server.rig import MESSAGES, LeavingClient, Server, until
+from vllm_local.server.app import create_app
+from vllm_local.server.settings import ServerSettings
 
 PATH = "/v1/messages"
 ASK = {"model": "vllm-local-starter", "max_tokens": 8, "messages": MESSAGES}
@@ -33,6 +38,38 @@ async def test_the_stream_says_what_the_whole_answer_says(server):
         assert "".join(texts) == whole.content[0].text == final.content[0].text
         assert (final.stop_reason, final.stop_sequence) == (whole.stop_reason, whole.stop_sequence)
         assert final.usage.output_tokens == whole.usage.output_tokens
+
+
+BODIES = st.fixed_dictionaries(
+    {"max_tokens": st.integers(1, 30)},
+    optional={
+        "temperature": st.sampled_from([0.0, 0.7, 1.0]),
+        "top_k": st.integers(1, 20),
+        "stop_sequences": st.lists(st.sampled_from(["fox", " ", "e", "ow", "the lazy"]), max_size=3),
+        "system": st.sampled_from(["", "Be brief."]),
+    },
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(body=BODIES)
+def test_the_stream_says_what_the_whole_answer_says_whatever_is_asked(body):
+    asyncio.run(compare({**ASK, **body}))
+
+
+async def compare(body):
+    with make_engine(FakeModelRunner()) as engine:
+        app = create_app(engine, ServerSettings())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            server = Server(client, engine, app)
+            whole = (await server.post(PATH, **body)).json()
+            events = await server.events(PATH, **body)
+            await server.check_idle()
+    texts = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert "".join(texts) == "".join(block["text"] for block in whole["content"])
+    (final,) = (event for event in events if event["type"] == "message_delta")
+    assert final["delta"] == {name: whole[name] for name in ("stop_reason", "stop_sequence")}
+    assert final["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
 
 
 async def test_the_events_are_anthropic_s(server):

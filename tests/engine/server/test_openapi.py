@@ -1,4 +1,4 @@
-STATUSES = {"200", "400", "401", "404", "408", "413", "500", "503"}
+STATUSES = {"200", "400", "401", "403", "404", "408", "413", "500", "503"}
 
 
 async def test_the_description_is_what_the_server_does(server):

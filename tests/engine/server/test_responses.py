@@ -1,9 +1,15 @@
 import asyncio
 
+import httpx
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.engine.server.rig import MESSAGES, LeavingClient, until
+from tests.engine.engine_fakes import FakeModelRunner, make_engine
+from tests.engine.server.rig import MESSAGES, LeavingClient, Server, until
+from vllm_local.server.app import create_app
+from vllm_local.server.settings import ServerSettings
 
 PATH = "/v1/responses"
 ASK = {"model": "vllm-local-starter", "input": "Hi", "max_output_tokens": 8}
@@ -48,6 +54,45 @@ async def test_the_stream_says_what_the_whole_answer_says(server, stop, include)
     assert final.output_text == whole.output_text
     assert final.usage.total_tokens == whole.usage.total_tokens
     assert final.usage.output_tokens == whole.usage.output_tokens
+
+
+BODIES = st.fixed_dictionaries(
+    {"max_output_tokens": st.integers(1, 30)},
+    optional={
+        "temperature": st.sampled_from([0.0, 0.7, 1.0]),
+        "seed": st.integers(0, 2**31),
+        "stop": st.lists(st.sampled_from(["fox", " ", "e", "ow", "the lazy"]), max_size=3),
+        "include_stop_str_in_output": st.booleans(),
+        "ignore_eos": st.booleans(),
+        "top_logprobs": st.integers(0, 3),
+        "instructions": st.sampled_from(["", "Be brief."]),
+    },
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(body=BODIES)
+def test_the_stream_says_what_the_whole_answer_says_whatever_is_asked(body):
+    asyncio.run(compare(body))
+
+
+async def compare(body):
+    with make_engine(FakeModelRunner()) as engine:
+        app = create_app(engine, ServerSettings())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            server = Server(client, engine, app)
+            whole = (await server.post(PATH, input="Hi", **body)).json()
+            events = await server.events(PATH, input="Hi", **body)
+            await server.check_idle()
+    final = events[-1]["response"]
+    for name in ("status", "incomplete_details"):
+        assert final[name] == whole[name]
+    for name in ("input_tokens", "output_tokens"):  # how many were cached differs
+        assert final["usage"][name] == whole["usage"][name]
+    (part,), (whole_part,) = final["output"][0]["content"], whole["output"][0]["content"]
+    assert part == whole_part
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    assert "".join(event["delta"] for event in deltas) == whole_part["text"]
 
 
 async def test_conversations(server):

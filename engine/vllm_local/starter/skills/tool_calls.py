@@ -15,7 +15,7 @@ from vllm_local.starter.toolbox import Request, Style, Tool, draw_tools, tool_sc
 
 NO_TOOL = "I am sorry, I have no tool for that."
 _FOREIGN = ("chinese", "japanese", "accented")
-_CHARACTERS_PER_TOKEN = 3.2
+_CHARACTERS_PER_TOKEN, _SCHEMA_CHARACTERS_PER_TOKEN = 3.2, 4.9
 _THINKING = 0.06
 
 
@@ -35,7 +35,7 @@ def _opening(source: Source) -> list[Message]:
 
 
 def _count(source: Source) -> int:
-    most = 2 if source.room < 400 else 3 if source.room < 700 else 5
+    most = 3 if source.room < 400 else 5
     return 5 if source.room > 2000 else source.rng.randint(1, most)
 
 
@@ -80,7 +80,7 @@ class _Dialogue:
 
     def size(self) -> float:
         """Return about how many tokens the conversation has."""
-        return len(str(self.schemas) + str(self.messages)) / _CHARACTERS_PER_TOKEN
+        return len(str(self.schemas)) / _SCHEMA_CHARACTERS_PER_TOKEN + len(str(self.messages)) / _CHARACTERS_PER_TOKEN
 
     def finish(self, thought: str = "") -> Conversation:
         """Return the conversation; now and then the model thinks before its last answer."""

@@ -50,7 +50,8 @@ async def test_another_name_is_refused_on_loopback(ask, host, address):
         error = response.json()["error"]
         assert (error["code"], error["type"]) == (403, "Forbidden")
         assert "add it to --allowed-hosts" in error["message"]
-    assert (await ask(host, address, "/v1/messages")).json()["type"] == "error", "Anthropic's route, Anthropic's shape"
+    anthropic = (await ask(host, address, "/v1/messages")).json()
+    assert anthropic["error"]["type"] == "permission_error", "Anthropic's route, Anthropic's shape"
 
 
 async def test_the_refused_name_is_in_the_message(ask):
