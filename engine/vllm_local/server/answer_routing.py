@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vllm_local.chat.chat_format import PreparedChat
 from vllm_local.chat.deltas import Delta, ParsedAnswer, ReasoningDelta, collect_deltas
 from vllm_local.chat.tools import ToolRequest
 from vllm_local.server.answers import Answer
 from vllm_local.server.usage import UsageCounter
-from vllm_local.tokenizer.tokenizer import Tokenizer
 
 
 class AnswerRouting:
@@ -22,7 +23,7 @@ class AnswerRouting:
         chat: PreparedChat,
         tools: ToolRequest,
         usage: UsageCounter,
-        tokenizer: Tokenizer,
+        count_tokens: Callable[[str], int],
         *,
         n: int = 1,
         include_reasoning: bool = True,
@@ -33,7 +34,7 @@ class AnswerRouting:
             chat: The conversation.
             tools: What the request says of tools.
             usage: Counts tokens; told how many were thoughts, if the model thinks.
-            tokenizer: The model's, which counts them.
+            count_tokens: Returns a text's length in the model's tokens.
             n: How many answers there are.
             include_reasoning: Show what the model thought.
         """
@@ -41,7 +42,7 @@ class AnswerRouting:
         self._thoughts: list[list[str]] = [[] for _ in range(n)]
         self._is_named = tools.choice.is_named
         self.usage = usage
-        self._tokenizer = tokenizer
+        self._count_tokens = count_tokens
         self._include_reasoning = include_reasoning
         if chat.reasoning_format is not None:
             usage.count_reasoning(0)
@@ -56,7 +57,7 @@ class AnswerRouting:
         self._thoughts[index] += thoughts
         if is_last and self._thoughts[index]:
             thought = "".join(self._thoughts[index])
-            self.usage.count_reasoning(len(self._tokenizer.encode(thought, add_special_tokens=False)))
+            self.usage.count_reasoning(self._count_tokens(thought))
         if thoughts and not self._include_reasoning:
             return [delta for delta in deltas if not isinstance(delta, ReasoningDelta)]
         return deltas

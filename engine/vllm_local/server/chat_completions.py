@@ -67,7 +67,7 @@ async def answer_chat(context: ServerContext, request: ChatCompletionRequest, an
         chat,
         tools,
         usage,
-        context.engine.tokenizer,
+        context.count_tokens,
         n=params.n,
         include_reasoning=request.include_reasoning is not False,
     )

@@ -39,6 +39,10 @@ class ServerContext:
     metrics: Metrics
     admission: Admission
 
+    def count_tokens(self, text: str) -> int:
+        """Returns a text's length in the model's tokens, without special ones around it."""
+        return len(self.engine.tokenizer.encode(text, add_special_tokens=False))
+
 
 def make_context(engine: AsyncLLM, settings: ServerSettings) -> ServerContext:
     """Makes a server's parts.

@@ -74,7 +74,7 @@ async def answer_message(context: ServerContext, request: MessagesRequest, answe
     token_ids, chat = await prepare_chat(context, as_conversation(request), tools, response)
     params = chat_answer_params(params, chat, _thinking_budget(request, chat))
     usage = UsageCounter([token_ids])
-    routing = AnswerRouting(chat, tools, usage, context.engine.tokenizer)
+    routing = AnswerRouting(chat, tools, usage, context.count_tokens)
     log_request(context, answer_id, [token_ids], params)
     generations = await start_chat_answer(context, token_ids, params, tools, form)
     if request.stream:

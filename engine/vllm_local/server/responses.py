@@ -77,7 +77,7 @@ async def answer_response(context: ServerContext, request: ResponsesRequest, ans
     params = chat_answer_params(params, chat, request.thinking_token_budget)
     usage = UsageCounter([token_ids])
     shows_thoughts = request.include_reasoning is not False
-    routing = AnswerRouting(chat, tools, usage, context.engine.tokenizer, include_reasoning=shows_thoughts)
+    routing = AnswerRouting(chat, tools, usage, context.count_tokens, include_reasoning=shows_thoughts)
     shape = ResponseShape(answer_id, model, request, params, routing)
     log_request(context, answer_id, [token_ids], params)
     generations = await start_chat_answer(

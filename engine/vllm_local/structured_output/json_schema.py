@@ -16,6 +16,7 @@ from typing import Any
 
 from vllm_local.errors import InvalidRequestError
 from vllm_local.structured_output.one_of import are_disjoint, tag_of
+from vllm_local.structured_output.regex_size import check_regex_size
 from vllm_local.structured_output.schema_keywords import (
     ASSERTIONS,
     FORMATS,
@@ -205,6 +206,9 @@ class _Preparation:
             item not in _TYPES for item in ([value] if isinstance(value, str) else self._list(value, path))
         ):
             raise self._error(path, f"must be of {', '.join(_TYPES)}, got {reprlib.repr(value)}")
+        for pattern in (value,) if keyword == "pattern" else value if keyword == "patternProperties" else ():
+            if isinstance(pattern, str):
+                check_regex_size(pattern, f"The schema's {path}", self._parameter)
         if keyword in _LIMITS and not (_is_count(value) and value <= _LIMITS[keyword]):
             raise self._error(path, f"must be an integer from 0 to {_LIMITS[keyword]}, got {reprlib.repr(value)}")
         if keyword == "minProperties":

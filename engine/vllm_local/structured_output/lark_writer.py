@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,13 @@ from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Chain, Constraint, FreeText, Json, Lark, OneOf, Pattern, Repeated, Text
 from vllm_local.structured_output.ebnf import to_lark
 from vllm_local.structured_output.json_schema import prepare_schema
+from vllm_local.structured_output.regex_size import check_regex_size
 
 _ANY_TEXT = "/(?s:.*)/"
 _NO_UNICODE_ESCAPES = 'nrbtf\\"'
 """With "u", a free property name could spell a named one in disguise, and slip past its schema."""
 MAX_REPETITIONS = 100_000
+_REGEX_LITERAL = re.compile(r"/(?:\\.|[^/\\\n])+/")
 
 
 class LarkWriter:
@@ -53,7 +56,7 @@ class LarkWriter:
         writers: Mapping[type, Callable[[Any], str]] = {
             Text: lambda text: " ".join(self._pieces(text.text)) or '""',
             Json: lambda json_part: self._rule("json", f"%json {json.dumps(self._json(json_part))}"),
-            Pattern: lambda pattern: self._rule("PATTERN", f"/{regex_to_lark(pattern.regex, 'd')}/"),
+            Pattern: self._pattern,
             Lark: self._grammar,
             FreeText: self._free,
             Chain: lambda chain: self._chain(chain.parts),
@@ -80,9 +83,15 @@ class LarkWriter:
             options["whitespace_pattern"] = part.whitespace
         return {"x-guidance": options, **prepare_schema(part.schema, closed=part.closed, parameter=self._parameter)}
 
+    def _pattern(self, part: Pattern) -> str:
+        check_regex_size(part.regex, self._parameter, self._parameter)
+        return self._rule("PATTERN", f"/{regex_to_lark(part.regex, 'd')}/")
+
     def _grammar(self, part: Lark) -> str:
         name = f"grammar_{len(self._grammars)}"
         text = to_lark(part.grammar, self._parameter)
+        for literal in _REGEX_LITERAL.findall(text):
+            check_regex_size(literal, f"{reprlib.repr(literal)} in {self._parameter}", self._parameter)
         self._grammars.append({"name": name, "lark_grammar": f"{self._options(text)}\n{text}"})
         return f"@{name}"
 
