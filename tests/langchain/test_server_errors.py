@@ -1,6 +1,7 @@
 """What a server says of a full context, as numbers; in the words of vLLM 0.32 and older, and of this package."""
 
 import pickle
+from typing import Any
 
 import httpx
 import openai
@@ -13,7 +14,8 @@ LIMIT = "This model's maximum context length is 512 tokens. However, "
 
 
 def overflow(message):
-    response = httpx.Response(400, request=httpx.Request("POST", "http://127.0.0.1/v1/chat/completions"))
+    # Any: which of httpx's names openai's types give depends on its version.
+    response: Any = httpx.Response(400, request=httpx.Request("POST", "http://127.0.0.1/v1/chat/completions"))
     error = openai.BadRequestError(message, response=response, body={"message": message})
     return translate_http(error, "http://127.0.0.1/v1")
 

@@ -26,7 +26,7 @@ from vllm_local.default_logging import show_messages
 from vllm_local.errors import EngineClosedError, EngineDeadError, InvalidConfigError
 from vllm_local.server.app import create_app
 from vllm_local.server.http_protocol import http_protocol
-from vllm_local.server.malloc import IdleTrim, limit_arenas, return_free_memory
+from vllm_local.server.malloc import limit_arenas
 from vllm_local.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,6 @@ class Server(uvicorn.Server):
         self.engine_error: EngineDeadError | None = None
         self._engine = engine
         self._settings = settings
-        self._idle_trim = IdleTrim()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to listen, and says where."""
@@ -81,11 +80,10 @@ class Server(uvicorn.Server):
             logger.info("Listening on %s", address_of(listener, self._settings))
 
     async def on_tick(self, counter: int) -> bool:
-        """Ends the server once its engine has died: whoever started it can start another. Idle, it returns memory."""
+        """Ends the server once its engine has died: whoever started it can start another."""
         if counter % round(_WATCH_SECONDS / 0.1) == 0:
             try:
                 self._engine.check_health()
-                self._trim_if_idle()
             except EngineDeadError as error:
                 logger.exception("The engine has died; the server ends.")
                 self.engine_error = error
@@ -93,12 +91,6 @@ class Server(uvicorn.Server):
             except EngineClosedError:
                 self.should_exit = True
         return await super().on_tick(counter)
-
-    def _trim_if_idle(self) -> None:
-        stats = self._engine.stats()
-        is_idle = not (stats.num_running or stats.num_waiting or self.server_state.tasks)
-        if self._idle_trim.is_due(stats.generation_tokens_total, is_idle=is_idle):
-            asyncio.get_running_loop().run_in_executor(None, return_free_memory)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets requests finish, then closes the engine, which answers those that are left with an error."""

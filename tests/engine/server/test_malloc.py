@@ -4,7 +4,6 @@ import sys
 import pytest
 
 from tests.engine.engine_fakes import run_python
-from vllm_local.server.malloc import IdleTrim
 
 COUNT_HEAPS = """
     import ctypes, threading
@@ -45,35 +44,3 @@ def test_threads_share_two_heaps(monkeypatch):
     assert num_heaps(limits=True) == 2
     monkeypatch.setenv("MALLOC_ARENA_MAX", "5")
     assert num_heaps(limits=True) == 5, "the user's own number stays"
-
-
-FREE_BLOCKS = """
-    import re
-    from pathlib import Path
-    from vllm_local.server.malloc import return_free_memory
-
-    def resident():
-        return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-
-    blocks = [bytearray(100_000) for _ in range(1_000)]
-    full = resident()
-    last = blocks[-1]  # holds the end of the heap, which cannot shrink by itself
-    del blocks
-    return_free_memory()
-    print(full - resident())
-"""
-
-
-@pytest.mark.skipif(
-    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is free in between"
-)
-def test_free_memory_in_the_middle_of_a_heap_is_returned():
-    assert int(run_python(FREE_BLOCKS).stdout) > 80_000
-
-
-def test_memory_is_returned_once_after_each_burst():
-    trim = IdleTrim()
-    looks = [(0, True), (5, False), (9, True), (9, True), (12, False), (14, True), (14, True)]
-    assert [trim.is_due(tokens, is_idle=is_idle) for tokens, is_idle in looks] == [
-        *(False, False, True, False, False, True, False)
-    ]

@@ -65,4 +65,4 @@ def test_a_step_may_take_a_share_of_its_batches(tokenizer):
     full, third = (corpus.block(1, Mixture(((256, 1),), 0.1, share), steps=6) for share in (1.0, 1 / 3))
     assert {len(step) for step in full[:-1]} == {6}
     assert {len(step) for step in third[:-1]} == {2}
-    assert 5 <= len(third) <= 8
+    assert 5 <= len(third) <= len(full) + 4
