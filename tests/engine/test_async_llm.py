@@ -13,7 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engine.engine_fakes import ANSWER, FakeModelRunner, make_engine, make_loaded, make_tokenizer, run_python
+from tests.engine.engine_fakes import (
+    ANSWER,
+    FakeModelRunner,
+    make_engine,
+    make_loaded,
+    make_tokenizer,
+    repeat_answer,
+    run_python,
+)
 from vllm_local import async_llm
 from vllm_local.async_llm import AsyncLLM
 from vllm_local.config import EngineConfig
@@ -546,25 +554,24 @@ class TestEnd:
 
 
 def test_priorities(runner):
+    order: list[int] = []
+
+    def record(tokens, num_prompt_tokens, choice_index):
+        order.append(tokens[0])
+        return repeat_answer(tokens, num_prompt_tokens, choice_index)
+
+    runner.rule = record
+    first, low, high = 1, 2, 3
     with make_engine(runner, scheduling_policy="priority", max_num_seqs=1) as engine:
         runner.gate.clear()
-        order: list[str] = []
-        streams = {
-            name: engine.submit("Hi", SamplingParams(max_tokens=2), priority=priority)
-            for name, priority in (("first", 0), ("low", 5), ("high", -5))
-        }
-
-        def read(name):
-            list(streams[name])
-            order.append(name)
-
-        threads = [threading.Thread(target=read, args=(name,)) for name in streams]
-        for thread in threads:
-            thread.start()
+        streams = [
+            engine.submit([token_id], SamplingParams(max_tokens=2), priority=priority)
+            for token_id, priority in ((first, 0), (low, 5), (high, -5))
+        ]
         runner.gate.set()
-        for thread in threads:
-            thread.join(10)
-        assert order.index("high") < order.index("low")
+        for stream in streams:
+            list(stream)
+    assert order.index(high) < order.index(low)
 
 
 def test_stats_and_prefix_cache(engine):

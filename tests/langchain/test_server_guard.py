@@ -44,8 +44,8 @@ def test_what_a_server_has_started_may_tidy_up(folder):
     shared = folder / "shared-memory"
     shared.touch()
     # As Python's resource tracker does: deaf to SIGTERM, it waits for the end of the others, and then frees.
-    tracker = f"trap '' TERM; read line; sleep 0.3; rm {shared}"
-    script = f'mkfifo {folder}/pipe; sh -c "{tracker}" < {folder}/pipe & exec 3> {folder}/pipe; echo up; sleep 100'
+    tracker = f"trap '' TERM; echo up; read line; sleep 0.3; rm {shared}"
+    script = f'mkfifo {folder}/pipe; sh -c "{tracker}" < {folder}/pipe & exec 3> {folder}/pipe; sleep 100'
     with start(script, folder / "log") as guard:
         assert guard.stdout.readline() == "up\n"
         begin = time.monotonic()
