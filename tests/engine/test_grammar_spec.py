@@ -1,8 +1,18 @@
-from vllm_local.grammar_spec import Chain, FreeText, Json, OneOf, Repeated, Text, constraint_key, sub_constraints
+from vllm_local.grammar_spec import (
+    Chain,
+    Constraint,
+    FreeText,
+    Json,
+    OneOf,
+    Repeated,
+    Text,
+    constraint_key,
+    sub_constraints,
+)
 
 
 def test_equal_constraints_and_only_they_have_equal_keys():
-    constraints = [
+    constraints: list[Constraint] = [
         Text("a"),
         FreeText(("a",)),
         Chain((Text("a"),)),

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from vllm_local.errors import (
     ModelLoadError,
     ModelNotFoundError,
 )
+from vllm_local.sampling_params import StructuredOutputsParams
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -149,15 +151,16 @@ class TestChat:
 
     def test_tools_are_told_of_and_their_calls_kept(self):
         tool = {"type": "function", "function": {"name": "now"}}
+        wrong: Any = "now"
         call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
-        form = {"structured_outputs": {"choice": ["noon", "nine"]}}
+        form = StructuredOutputsParams(choice=["noon", "nine"])
         with LLM.from_loaded(make_loaded(Writer(call), max_model_len=512)) as llm:
-            for params in (SamplingParams(max_tokens=100), SamplingParams(max_tokens=100, **form)):
+            for params in (SamplingParams(max_tokens=100), SamplingParams(max_tokens=100, structured_outputs=form)):
                 (output,) = llm.chat(HI, params, tools=[tool], use_tqdm=False)
-                assert "now<|im_end|>" in output.prompt
+                assert "now<|im_end|>" in str(output.prompt)
                 assert output.outputs[0].text == call
             with pytest.raises(InvalidRequestError, match="must be a list of tools"):
-                llm.chat(HI, tools="now", use_tqdm=False)
+                llm.chat(HI, tools=wrong, use_tqdm=False)
 
     def test_arguments_reach_the_template(self, llm):
         messages = [*HI, {"role": "assistant", "content": "Hello"}]

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from vllm_local.structured_outputs_params import MAX_GRAMMAR_BYTES, MAX_NESTING,
 
 
 def nested(levels):
-    schema = {}
+    schema: dict[str, object] = {}
     for _ in range(levels):
         schema = {"not": schema}
     return schema
@@ -37,6 +38,7 @@ def test_a_schema_is_a_mapping_of_its_own_afterwards():
     schema = {"type": "object", "properties": {"b": {}, "a": {}}}
     params = StructuredOutputsParams(json=schema)
     schema["type"] = "array"
+    assert isinstance(params.json, dict)
     assert params.json["type"] == "object"
     assert list(params.json["properties"]) == ["b", "a"]
     assert StructuredOutputsParams(json=json.dumps(params.json)) == params
@@ -84,7 +86,9 @@ def test_a_schema_at_the_limit_of_nesting_is_taken():
 
 
 def test_sampling_params_take_a_mapping_of_its_fields():
-    assert SamplingParams(structured_outputs={"regex": "a"}).structured_outputs == StructuredOutputsParams(regex="a")
+    given: Any = {"regex": "a"}
+    assert SamplingParams(structured_outputs=given).structured_outputs == StructuredOutputsParams(regex="a")
+    wrong: Any
     for wrong in ({"guided": "a"}, "a", {1: 2}):
         with pytest.raises(InvalidRequestError) as error:
             SamplingParams(structured_outputs=wrong)

@@ -56,13 +56,14 @@ def test_takes_back_to_the_mark():
 def test_streams_all_but_what_may_be_a_stop():
     source = TextSource()
     reader = source.stream_until(["</a>"], ContentDelta)
-    shown = []
+    shown: list[list[str]] = []
     for piece in ("x<", "/b", "y</", "a", ">z"):
         source.push(piece)
         shown.append([])
         for delta in reader:
             if delta is None:
                 break
+            assert isinstance(delta, ContentDelta)
             shown[-1].append(delta.text)
     assert shown == [["x"], ["</b"], ["y"], [], []]
     assert source.unread == "</a>z"

@@ -64,7 +64,7 @@ class FakeGrammar:
         return True
 
     def forced_tokens(self):
-        forced = []
+        forced: list[int] = []
         while len(following := self._following(self.taken + forced)) == 1:
             forced += following
         return forced
@@ -187,10 +187,12 @@ class FakeRunner:
     @staticmethod
     def _obey(scheduled, sampled):
         """Takes the next allowed token in place of a forbidden one; an error where nothing is allowed."""
-        errors = {}
+        errors: dict[str, str] = {}
         bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
-        rows = [] if bitmask is None else [request_id for request_id, token_ids in sampled.items() if token_ids]
-        assert bitmask is None or len(bitmask) == len(rows), "one row a sampled request"
+        if bitmask is None:
+            return errors
+        rows = [request_id for request_id, token_ids in sampled.items() if token_ids]
+        assert len(bitmask) == len(rows), "one row a sampled request"
         for row, request_id in enumerate(rows):
             bits = np.unpackbits(bitmask[row].view(np.uint8), bitorder="little")[:VOCAB_SIZE]
             (token_id,) = sampled[request_id]

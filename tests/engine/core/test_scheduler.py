@@ -563,7 +563,7 @@ class TestGrammars:
         outputs = run_all(scheduler, runner)
         assert finishes(outputs) == {"broken": FinishReason.ERROR, "sound": FinishReason.STOP}
         (error,) = [output.error for output in outputs if output.request_id == "broken" and output.finish_reason]
-        assert "out of fuel" in error
+        assert "out of fuel" in str(error)
 
     def test_a_step_that_fails_leaves_the_grammar_where_it_was(self):
         scheduler, runner = make_scheduler(), FakeRunner()

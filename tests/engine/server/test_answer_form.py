@@ -2,8 +2,9 @@ import pytest
 
 from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Json, Lark, OneOf, Pattern, Text
-from vllm_local.server.answer_form import blaming, read_answer_form, read_format
+from vllm_local.server.answer_form import read_answer_form, read_format
 from vllm_local.server.protocol.base import FormFields
+from vllm_local.structured_output.blame import blaming
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 ANY_OBJECT = Json({"type": "object"})
@@ -31,6 +32,7 @@ TAG = {"structures": [{"begin": "<f>", "schema": SCHEMA, "end": "</f>"}], "trigg
 )
 def test_every_name_says_the_same(fields, field, constraint):
     form = read_answer_form(FormFields(**fields))
+    assert form is not None
     assert (form.field, form.constraint) == (field, constraint)
 
 
@@ -51,13 +53,17 @@ def test_what_asks_for_nothing(fields):
 def test_structural_tags_by_both_names():
     nested = read_answer_form(FormFields(response_format={"type": "structural_tag", **TAG}))
     alone = read_answer_form(FormFields(structural_tag=TAG))
+    assert nested is not None
+    assert alone is not None
     assert (nested.field, alone.field) == ("response_format", "structural_tag")
     assert nested.constraint == alone.constraint
 
 
 def test_formats_that_are_not_nested():
     flat = {"type": "json_schema", "name": "a", "schema": SCHEMA}
-    assert read_format(flat, "text.format").constraint == Json(SCHEMA)
+    form = read_format(flat, "text.format")
+    assert form is not None
+    assert form.constraint == Json(SCHEMA)
     assert read_format(None, "text.format") is None
     with pytest.raises(InvalidRequestError, match=r"^text\.format\.type is 'yaml'") as caught:
         read_format({"type": "yaml"}, "text.format")

@@ -1,7 +1,7 @@
-from vllm_local.chat.deltas import ContentDelta, ReasoningDelta, ToolCallArguments, ToolCallStart
+from vllm_local.chat.deltas import ContentDelta, Delta, ReasoningDelta, ToolCallArguments, ToolCallStart
 from vllm_local.server.answer_segments import Segments
 
-DELTAS = [
+DELTAS: list[Delta] = [
     ReasoningDelta("It "),
     ReasoningDelta("rains."),
     ContentDelta("Well"),

@@ -1,6 +1,7 @@
 """OpenAI's own client, over a socket, on the starter model: its helpers for forms and tools."""
 
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -21,7 +22,11 @@ class Trip(BaseModel):
     days: int = Field(ge=1, le=30)
 
 
-ASK = {"model": NAME, "messages": [{"role": "user", "content": "Three days in Rome, please."}], "max_tokens": 150}
+ASK: dict[str, Any] = {
+    "model": NAME,
+    "messages": [{"role": "user", "content": "Three days in Rome, please."}],
+    "max_tokens": 150,
+}
 TOOL = openai.pydantic_function_tool(Trip)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from typing import Any
 
 import jsonschema
 import openai
@@ -17,12 +18,15 @@ RESPONSES = "/v1/responses"
 SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bari"]}, "days": {"type": "integer"}}}
 SCHEMA |= {"required": ["city"]}
 NOW_SCHEMA = {"type": "object", "properties": {}}
-WEATHER = {"type": "function", "function": {"name": "weather", "description": "Forecast.", "parameters": SCHEMA}}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Forecast.", "parameters": SCHEMA},
+}
 NOW = {"type": "function", "function": {"name": "now"}}
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 NO_ARGUMENTS = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
 THOUGHTS = "<think>\nIt rains.\n</think>\n\n"
-FORMAT = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA, "strict": True}}
+FORMAT: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA, "strict": True}}
 THINKING_TEMPLATE = "{{ messages[0].content }}<think>\n"
 SILENT = {"enable_thinking": False}
 PLAIN = {"chat_template_kwargs": SILENT}
@@ -39,7 +43,8 @@ def serve_writer(serve):
 
 async def joined(server, **body):
     """Asks for a stream, and returns its choices as messages, with their finish reasons."""
-    messages, reasons = {}, {}
+    messages: dict[int, dict[str, Any]] = {}
+    reasons: dict[int, str | None] = {}
     for chunk in (await server.chat_events(**body))[:-1]:
         assert "error" not in chunk, chunk
         for choice in chunk["choices"]:
@@ -342,7 +347,7 @@ async def test_the_log_names_the_formats(serve, caplog, settings, shown):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_form_that_cannot_be_written_stops_nobody_else(serve, stream):
     server = await serve({}, Babbler(), **LONG)
-    forms = [
+    forms: list[dict[str, Any]] = [
         {"guided_grammar": "start: start"},
         {"guided_json": "[" * 5000},
         {"guided_json": {"enum": []}},

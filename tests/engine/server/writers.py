@@ -1,6 +1,7 @@
 """Models for the fake engine that write a given text, or whatever a grammar lets them."""
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Babbler(FakeModelRunner):
     def __init__(self, seed=0):
         super().__init__(self._next)
         self._random = random.Random(seed)
-        self._rows = iter(())
+        self._rows: Iterator[np.ndarray] = iter(())
 
     def execute(self, scheduled):
         bitmask = scheduled.grammar_bitmask
@@ -37,7 +38,7 @@ class Babbler(FakeModelRunner):
         return super().execute(scheduled)
 
     def _next(self, tokens, num_prompt_tokens, choice_index):
-        row = next(self._rows, None)
+        row: np.ndarray | None = next(self._rows, None)
         if row is None:
             return self._random.randrange(make_tokenizer().vocab_size)
         allowed = np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little"))

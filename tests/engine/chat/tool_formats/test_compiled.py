@@ -67,7 +67,8 @@ def test_thoughts_are_free(compiler, tokenizer, thoughts):
     name, reasoning_format = THOUGHTS[thoughts]
     (tool_format, *_) = named_tool_formats(name)
     call = WRITERS[name](CALLS[:1])
-    constraint = constrain_answer(ask("required", TOOLS), None, tool_format, reasoning_format, "free").constraint
-    assert takes(compiler, tokenizer, constraint, call)
-    assert takes(compiler, tokenizer, constraint, thoughts + call)
-    assert not takes(compiler, tokenizer, constraint, f"{thoughts}Words.")
+    found = constrain_answer(ask("required", TOOLS), None, tool_format, reasoning_format, "free")
+    assert found is not None
+    assert takes(compiler, tokenizer, found.constraint, call)
+    assert takes(compiler, tokenizer, found.constraint, thoughts + call)
+    assert not takes(compiler, tokenizer, found.constraint, f"{thoughts}Words.")

@@ -9,7 +9,7 @@ from vllm_local.chat.tool_formats.mistral import Mistral, MistralJson
 
 NAMED = '[TOOL_CALLS]get_weather[ARGS]{"city": "Nîmes", "days": 1}'
 LISTED = '[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Nîmes"}}]'
-NOW = ("now", {})
+NOW: tuple[str, dict[str, object]] = ("now", {})
 
 READ = {
     "named": (NAMED, "", [("get_weather", {"city": "Nîmes", "days": 1})]),
