@@ -105,15 +105,12 @@ def test_the_conversation_s_own_system_prompt_comes_first(make_format):
 
 def test_earlier_calls_are_put_into_words(make_format):
     call = {"id": "x", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-    messages: list[dict[str, object]] = [
-        HI,
-        {"role": "assistant", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "x", "content": "7"},
-    ]
+    said: dict[str, object] = {"role": "assistant", "tool_calls": [call]}
+    messages = [HI, said, {"role": "tool", "tool_call_id": "x", "content": "7"}]
     chat = make_format(BARE)
     text = chat.render(messages)
     assert text == f"[user]Hi[assistant]{CALL}[user]<tool_response>\n7\n</tool_response>"
-    messages[1]["content"] = "Let me see."
+    said["content"] = "Let me see."
     assert f"[assistant]Let me see.\n{CALL}[user]" in chat.render(messages)
 
 
