@@ -43,7 +43,7 @@ class FakeStream:
 
     def __init__(self, engine, request_id, prompt, params):
         self.engine, self.request_id, self.prompt, self.params = engine, request_id, prompt, params
-        self.reply = engine.script.popleft() if engine.script else engine.reply
+        self.reply = engine.reply
         self.num_generated_tokens = 0
         self.finished = False
         self.pieces = []
@@ -133,13 +133,12 @@ class Record:
 class FakeEngine:
     """One thread adds a token to every running request, then sleeps."""
 
-    def __init__(self, config=None, *, reply=REPLY, script=(), step_seconds=0.0005, max_model_len=4096, gather=0):
+    def __init__(self, config=None, *, reply=REPLY, step_seconds=0.0005, max_model_len=4096, gather=0):
         engine = config or EngineConfig()
         self.config = SimpleNamespace(engine=engine, max_model_len=max_model_len, max_num_seqs=engine.max_num_seqs)
         self.tokenizer = FakeTokenizer()
         self.chat_format = FakeChatFormat(self)
         self.reply = list(reply)
-        self.script = deque(script)  # replies to the first requests
         self.step_seconds = step_seconds
         self.gather = gather  # the first step waits until so many requests run
         self.record = Record()

@@ -1,18 +1,28 @@
-"""Agents of LangChain on a scripted engine: what the model says is fixed, what becomes of it is looked at."""
+"""Agents of LangChain on each way to run a model: what it says is scripted, all else is real."""
 
-import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import pytest
 from langchain.agents import create_agent  # noqa: TID251 - it is about agents
 from langchain.agents.middleware import SummarizationMiddleware  # noqa: TID251 - the same
-from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain.tools import ToolRuntime  # noqa: TID251 - the same
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import StreamMode
 from pydantic import BaseModel
 
-from langchain_vllm_local import ChatVLLMLocal
+from langchain_vllm_local import ChatVLLMLocal, _backends, _server_choice
+from tests.langchain.scripted_model import call, script, scripted_engine, scripted_server
 
-STREAM_MODES = ["values", "updates", "messages", "custom", "debug", "tasks", "checkpoints"]
+pytestmark = pytest.mark.enable_socket
+
+STREAM_MODES = get_args(StreamMode)
+CONTEXT = 4096
+THINKING: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": True}}
 
 
 class Weather(BaseModel):
@@ -23,8 +33,9 @@ class Weather(BaseModel):
 
 
 @tool
-def add(a: int, b: int) -> int:
+def add(a: int, b: int, runtime: ToolRuntime) -> int:
     """Adds."""
+    runtime.stream_writer(f"adding {a} and {b}")
     return a + b
 
 
@@ -34,115 +45,245 @@ def get_weather(city: str) -> str:
     return f"12 degrees in {city}"
 
 
+@tool
 def fail(city: str) -> str:
     """Fails."""
     raise ToolException(f"nobody knows {city}")
 
 
-def call(name, /, **arguments):
-    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+@tool
+def stumble(city: str) -> str:
+    """Fails as programs do."""
+    raise KeyError(city)
+
+
+fail.handle_tool_error = True
+ROME = '{"city": "Rome", "degrees": 12}'
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a model says, and the messages that come of it."""
+
+    turns: Sequence[str]
+    told: Sequence[tuple[str, str]]
+    tools: Sequence[Any] = (add, get_weather)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()  # what tools write to the stream themselves
+
+
+ADDED = [("ai", ""), ("tool", "3")]
+NOTES = ["adding 1 and 2", "adding 3 and 4"]
+SCENES = {
+    "no tool": Scene(["Hello."], [("ai", "Hello.")]),
+    "one tool": Scene(
+        [call("add", a=1, b=2), "It is 3."], [*ADDED, ("ai", "It is 3.")], tools=[add], notes=["adding 1 and 2"]
+    ),
+    "several": Scene(
+        [call("add", a=1, b=2), f"Now this.\n{call('get_weather', city='Rome')}", "Fine."],
+        [*ADDED, ("ai", "Now this.\n"), ("tool", "12 degrees in Rome"), ("ai", "Fine.")],
+        notes=NOTES[:1],
+    ),
+    "parallel": Scene(
+        [f"{call('add', a=1, b=2)}\n{call('get_weather', city='Bari')}\n{call('add', a=3, b=4)}", "So be it."],
+        [*ADDED, ("tool", "12 degrees in Bari"), ("tool", "7"), ("ai", "So be it.")],
+        notes=NOTES,
+    ),
+    "raises": Scene(
+        [call("fail", city="Rome"), "Nobody does."],
+        [("ai", ""), ("tool", "nobody knows Rome"), ("ai", "Nobody does.")],
+        tools=[fail],
+    ),
+    "form": Scene([ROME], [("ai", ROME)], tools=[], arguments={"response_format": Weather}),
+    "tools and form": Scene(
+        [call("get_weather", city="Rome"), ROME],
+        [("ai", ""), ("tool", "12 degrees in Rome"), ("ai", ROME)],
+        arguments={"response_format": Weather},
+    ),
+}
+
+
+class Asked(BaseCallbackHandler):
+    """Notes what the model is asked for."""
+
+    def __init__(self):
+        self.parameters = []
+
+    def on_chat_model_start(self, serialized, messages, **kwargs):
+        self.parameters.append(kwargs["invocation_params"])
+
+
+@pytest.fixture(scope="module")
+def places():
+    """Makes chat models, by the way they run; one server for two of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_backends, "load_engine", scripted_engine)
+        patch.setattr(_backends, "_REGISTRIES", {})
+        patch.setattr(_server_choice, "own_server", scripted_server)
+        server = ChatVLLMLocal(backend="server")
+
+        def attached(**fields):
+            return ChatVLLMLocal(base_url=server.server.base_url, api_key=server.server.api_key, **fields)
+
+        yield {
+            "engine": ChatVLLMLocal,
+            "server": lambda **fields: ChatVLLMLocal(backend="server", **fields),
+            "base_url": attached,
+        }
+        server.shutdown()
+        ChatVLLMLocal().shutdown()
+
+
+@pytest.fixture(params=["engine", "server", "base_url"])
+def make(places, request):
+    """Makes a chat model that is ready."""
+
+    def make_model(**fields):
+        llm = places[request.param](**fields)
+        llm.warm_up()
+        return llm
+
+    return make_model
 
 
 @pytest.fixture
-def agent(loader):
-    """Makes an agent whose model answers by script."""
+def agent(make):
+    def make_agent(scene, **fields):
+        return create_agent(make(**fields), list(scene.tools), checkpointer=InMemorySaver(), **scene.arguments)
 
-    def make(*script, tools=(add, get_weather), **arguments):
-        loader.options = {"script": [[text[i : i + 5] for i in range(0, len(text), 5)] for text in script]}
-        llm = ChatVLLMLocal()
-        llm.warm_up()
-        return create_agent(llm, list(tools), **arguments)
-
-    return make
+    return make_agent
 
 
-def ask(agent, question="hi"):
-    return agent.invoke({"messages": [HumanMessage(question)]})
+def question(*turns) -> Any:
+    return {"messages": [HumanMessage(script(*turns))]}
+
+
+def thread(name) -> Any:
+    return {"configurable": {"thread_id": name}}
 
 
 def told(state):
-    return [(message.type, message.text) for message in state["messages"]]
+    return [(message.type, message.text) for message in state["messages"][1:]]
 
 
-def test_one_tool(agent):
-    state = ask(agent(call("add", a=1, b=2), "It is 3."))
-    assert told(state) == [("human", "hi"), ("ai", ""), ("tool", "3"), ("ai", "It is 3.")]
+def check(state, scene):
+    """The messages are the scene's, results belong to their calls, and the form, where there is one, was met."""
+    assert told(state) == scene.told
+    calls = [one["id"] for message in state["messages"] if isinstance(message, AIMessage) for one in message.tool_calls]
+    assert [one.tool_call_id for one in state["messages"] if isinstance(one, ToolMessage)] == calls
+    assert len(set(calls)) == len(calls)
+    if "response_format" in scene.arguments:
+        assert state["structured_response"] == Weather(city="Rome", degrees=12)
 
 
-def test_several_tools_one_after_the_other(agent):
-    state = ask(agent(call("add", a=1, b=2), f"Now this. {call('get_weather', city='Rome')}", "Fine."))
-    assert [text for kind, text in told(state) if kind == "tool"] == ["3", "12 degrees in Rome"]
-    assert told(state)[-1] == ("ai", "Fine.")
+@pytest.mark.parametrize("name", SCENES)
+async def test_an_agent_runs_its_loop(agent, name):
+    scene = SCENES[name]
+    played = agent(scene)
+    check(played.invoke(question(*scene.turns), thread("sync")), scene)
+    check(await played.ainvoke(question(*scene.turns), thread("async")), scene)
 
 
-def test_parallel_calls(agent):
-    state = ask(agent(call("add", a=1, b=2) + call("add", a=3, b=4), "3 and 7."))
-    results = [message for message in state["messages"] if isinstance(message, ToolMessage)]
-    assert sorted(message.text for message in results) == ["3", "7"]
-    assert {message.tool_call_id for message in results} == {one["id"] for one in state["messages"][1].tool_calls}
+@pytest.mark.parametrize("name", SCENES)
+async def test_every_stream_mode(agent, name):
+    scene = SCENES[name]
+    played, asked, modes = agent(scene), question(*scene.turns), list(STREAM_MODES)
+    check_events(list(played.stream(asked, thread("sync"), stream_mode=modes)), scene)
+    check_events([event async for event in played.astream(asked, thread("async"), stream_mode=modes)], scene)
 
 
-def test_a_tool_that_raises(agent, loader):
-    failing = tool(fail)
-    failing.handle_tool_error = True
-    state = ask(agent(call("fail", city="Rome"), "Nobody knows.", tools=[failing]))
-    result = state["messages"][2]
-    assert (result.status, result.text) == ("error", "nobody knows Rome")
-    assert loader.record.rendered[-1][0][-1]["content"] == "nobody knows Rome"
+def added_up(messages):
+    """Returns the answers that a stream's chunks are pieces of."""
+    answers: dict[Any, AIMessageChunk] = {}
+    for piece in messages:
+        if isinstance(piece, AIMessageChunk):
+            answers[piece.id] = answers[piece.id] + piece if piece.id in answers else piece
+    return list(answers.values())
 
 
-@pytest.mark.parametrize("tools", [(), (add, get_weather)], ids=["alone", "with tools"])
-def test_an_answer_with_a_form(agent, loader, tools):
-    script = [*([call("get_weather", city="Rome")] if tools else []), '{"city": "Rome", "degrees": 12}']
-    state = ask(agent(*script, tools=tools, response_format=Weather))
-    assert state["structured_response"] == Weather(city="Rome", degrees=12)
-    # The provider's own way: on every turn a call or the form, and no tool that stands for the form.
-    for submitted, (_, offered, _) in zip(loader.record.submitted, loader.record.rendered, strict=True):
-        constraint = repr(submitted.params.structured_outputs.constraint)
-        assert "'degrees'" in constraint
-        assert ("get_weather" in constraint) == bool(tools)
-        assert [one["function"]["name"] for one in offered or ()] == [one.name for one in tools]
+def check_events(events, scene):
+    by_mode: dict[str, list] = {mode: [data for kind, data in events if kind == mode] for mode in STREAM_MODES}
+    state = by_mode["values"][-1]
+    check(state, scene)
+    num_results = sum(kind == "tool" for kind, _ in scene.told)
+    assert [sum(name in update for update in by_mode["updates"]) for name in ("model", "tools")] == [
+        len(scene.turns),
+        num_results,
+    ]
+    assert sorted(by_mode["custom"]) == list(scene.notes)
+    for mode in ("checkpoints", "tasks", "debug"):
+        assert len(by_mode[mode]) > len(scene.turns)
+    given = [message for message in state["messages"] if isinstance(message, AIMessage)]
+    streamed = added_up(message for message, _ in by_mode["messages"])
+    assert [(one.text, one.tool_calls) for one in streamed] == [(one.text, one.tool_calls) for one in given]
 
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
-async def test_every_stream_mode(agent, mode):
-    script = [call("add", a=1, b=2), "It is 3."]
-    adding = agent(*script, *script)
-    question: Any = {"messages": [HumanMessage("hi")]}
-    events = list(adding.stream(question, stream_mode=mode))
-    asynchronous = [event async for event in adding.astream(question, stream_mode=mode)]
-    assert len(asynchronous) == len(events)
-    assert bool(events) == (mode not in ("custom", "checkpoints"))
+def test_a_stream_mode_alone(agent, mode):
+    scene = SCENES["one tool"]
+    assert list(agent(scene).stream(question(*scene.turns), thread("one"), stream_mode=mode))
 
 
-def test_tokens_and_calls_stream(agent):
-    script = ["<think>\nhm\n</think>\n\n" + call("add", a=1, b=2), "It is 3."]
-    pieces = [
-        message
-        for message, _ in agent(*script).stream({"messages": [HumanMessage("hi")]}, stream_mode="messages")
-        if isinstance(message, AIMessageChunk)
-    ]
-    assert "".join(piece.text for piece in pieces) == "It is 3."
-    arguments = [one["args"] or "" for piece in pieces for one in piece.tool_call_chunks]
-    assert (len(arguments) > 2, json.loads("".join(arguments))) == (True, {"a": 1, "b": 2})
-    assert "".join(piece.additional_kwargs.get("reasoning_content", "") for piece in pieces) == "hm"
+def test_calls_and_thoughts_stream_as_blocks(agent):
+    scene = Scene([f"Hm.\n</think>\n\nSo: {call('add', a=1, b=2)}", "Well.\n</think>\n\n3."], [])
+    thinking = agent(scene, output_version="v1", **THINKING)
+    pieces = [piece for piece, _ in thinking.stream(question(*scene.turns), thread("one"), stream_mode="messages")]
+    first, second = added_up(pieces)
+    assert [block["type"] for block in first.content_blocks] == ["reasoning", "text", "tool_call"]
+    assert [block["type"] for block in second.content_blocks] == ["reasoning", "text"]
+    assert (first.content_blocks[0]["reasoning"], first.content_blocks[2]["args"]) == ("Hm.", {"a": 1, "b": 2})
+    kinds = [block["type"] for piece in pieces if isinstance(piece, AIMessageChunk) for block in piece.content_blocks]
+    assert kinds.count("tool_call_chunk") >= 2  # its name, and its arguments in as many pieces as there was time for
+    for answer in (first, second):
+        assert answer.usage_metadata is not None
+        assert 0 < answer.usage_metadata["output_token_details"]["reasoning"] < answer.usage_metadata["output_tokens"]
 
 
-async def test_async(agent):
-    state = await agent(call("add", a=1, b=2), "It is 3.").ainvoke({"messages": [HumanMessage("hi")]})
-    assert told(state)[-1] == ("ai", "It is 3.")
+def test_thoughts_are_told_from_answers(make):
+    answer = make(**THINKING).invoke([HumanMessage(script("Hm.\n</think>\n\nThree."))])
+    assert (answer.additional_kwargs["reasoning_content"], answer.text) == ("Hm.", "Three.")
 
 
-def test_long_conversations_are_summed_up(loader):
-    loader.options = {"max_model_len": 20_000}
-    llm = ChatVLLMLocal()
-    llm.warm_up()
-    summing = SummarizationMiddleware(llm, trigger=("fraction", 0.05), keep=("messages", 1))
-    agent = create_agent(llm, [], middleware=[summing])
-    ask(agent, "short")
-    assert len(loader.record.submitted) == 1
-    long = "long " * 1000
-    state = agent.invoke({"messages": [HumanMessage(long), HumanMessage("And?")]})
-    assert len(loader.record.submitted) == 3
-    assert long not in state["messages"][0].text
-    assert "summary" in state["messages"][0].text
+def test_the_profile_chooses_the_form_beside_tools(make):
+    scene = SCENES["tools and form"]
+    llm, asked = make(), Asked()
+    assert llm.profile["structured_output"] is True
+    played = create_agent(llm, list(scene.tools), response_format=Weather)
+    check(played.invoke(question(*scene.turns), {"callbacks": [asked]}), scene)
+    assert [set(parameters) >= {"tools", "response_format"} for parameters in asked.parameters] == [True, True]
+    # Without it, an agent offers one more tool, which is to stand for the form.
+    other, noted = make(profile={"structured_output": False}), Asked()
+    turns = [call("get_weather", city="Rome"), call("Weather", city="Rome", degrees=12)]
+    state = create_agent(other, list(scene.tools), response_format=Weather).invoke(
+        question(*turns), {"callbacks": [noted]}
+    )
+    assert state["structured_response"] == Weather(city="Rome", degrees=12)
+    assert [one["function"]["name"] for one in noted.parameters[0]["tools"]][-1] == "Weather"
+    assert "response_format" not in noted.parameters[0]
+
+
+def test_an_error_of_a_tool_is_the_callers(agent):
+    scene = Scene([call("stumble", city="Rome"), "Fine."], [], tools=[stumble])
+    with pytest.raises(KeyError, match="Rome"):
+        agent(scene).invoke(question(*scene.turns), thread("one"))
+    fine = SCENES["one tool"]
+    check(agent(fine).invoke(question(*fine.turns), thread("two")), fine)
+
+
+def test_a_long_conversation_is_summed_up_by_a_fraction_of_the_context(make):
+    llm, asked = make(), Asked()
+    assert llm.profile["max_input_tokens"] == CONTEXT
+    middleware = SummarizationMiddleware(llm, trigger=("fraction", 0.25), keep=("messages", 1))
+    summing = create_agent(llm, [add], middleware=[middleware])
+    short: Any = {"messages": [HumanMessage(script("Said.")), AIMessage("Fine."), HumanMessage(script("Yes."))]}
+    assert told(summing.invoke(short))[-1] == ("ai", "Yes.")
+    story = f"{'long ' * 1000}{script('It was long.')}"
+    long: Any = {"messages": [HumanMessage(story), HumanMessage(script("Yes."))]}
+    state: Any
+    for mode in STREAM_MODES:
+        *_, (_, state) = summing.stream(long, {"callbacks": [asked]}, stream_mode=[mode, "values"])
+        first, *_, last = state["messages"]
+        assert "It was long." in first.text
+        assert "long long" not in first.text
+        assert last.text == "Yes."
+    assert len(asked.parameters) == 2 * len(STREAM_MODES)
