@@ -1,11 +1,15 @@
 """Fixtures: a chat model on the fake engine, and settings for the starter model on the real one."""
 
+import shutil
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from langchain_vllm_local import ChatVLLMLocal, _backends
 from tests.langchain.fake_engine import Loader
+from vllm_local.starter import starter_path
 
 SKIPPED = pytest.StashKey[set[str]]()
 
@@ -38,6 +42,21 @@ def starter_arguments():
 def starter(starter_arguments):
     """The starter model on the real engine, greedy and brief."""
     return ChatVLLMLocal(temperature=0, max_tokens=12, **starter_arguments)
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory):
+    """The starter model with weights that mean nothing."""
+    folder = tmp_path_factory.mktemp("random") / "model"
+    shutil.copytree(starter_path(), folder)
+    generator = torch.Generator().manual_seed(5)
+    for path in folder.glob("*.safetensors"):
+        weights = {
+            name: torch.randn(tensor.shape, generator=generator).mul_(0.1).to(tensor.dtype)
+            for name, tensor in load_file(path).items()
+        }
+        save_file(weights, path, {"format": "pt"})
+    return str(folder)
 
 
 @pytest.hookimpl(wrapper=True)

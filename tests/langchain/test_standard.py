@@ -5,12 +5,10 @@ What the grammar alone can pass is asked of random weights too.
 
 import dataclasses
 import importlib
-import shutil
 from typing import Annotated, Any, ClassVar
 
 import openai
 import pytest
-import torch
 from langchain.agents import create_agent  # noqa: TID251 - it is about agents
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
@@ -19,7 +17,6 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 from pydantic import BaseModel, Field
 from pydantic.v1 import BaseModel as BaseModelV1
-from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict
 
 from langchain_vllm_local import ChatVLLMLocal
@@ -287,21 +284,6 @@ class TestChatOpenAI(TestAttached):
     test_an_answer_has_its_form_async = None
     test_an_answer_is_a_call_or_has_its_form = None  # type: ignore[assignment]
     test_an_agent_gives_an_object = None  # type: ignore[assignment]
-
-
-@pytest.fixture(scope="session")
-def random_folder(tmp_path_factory):
-    """The starter model with weights that mean nothing."""
-    folder = tmp_path_factory.mktemp("random") / "model"
-    shutil.copytree(starter_path(), folder)
-    generator = torch.Generator().manual_seed(5)
-    for path in folder.glob("*.safetensors"):
-        weights = {
-            name: torch.randn(tensor.shape, generator=generator).mul_(0.1).to(tensor.dtype)
-            for name, tensor in load_file(path).items()
-        }
-        save_file(weights, path, {"format": "pt"})
-    return str(folder)
 
 
 @pytest.fixture(scope="session")
