@@ -395,8 +395,8 @@ def _template_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(extra, Mapping):
         message = f"chat_template_kwargs must be a dict, got {extra!r}."
         raise InvalidRequestError(message, parameter="chat_template_kwargs")
-    if arguments.get("reasoning_effort") == "none":
-        arguments["enable_thinking"] = False  # as vLLM does
+    if arguments.get("reasoning_effort") is not None:
+        arguments["enable_thinking"] = arguments["reasoning_effort"] != "none"  # as vLLM does
     return {**arguments, **extra}
 
 

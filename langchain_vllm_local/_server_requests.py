@@ -124,6 +124,9 @@ def _template_fields(template: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(effort, str) and effort in _REASONING_EFFORTS:
         fields["reasoning_effort"] = effort
     rest = {name: value for name, value in template.items() if name not in fields}
+    if "reasoning_effort" in fields and rest.get("enable_thinking") is True:
+        # Servers conclude it from the effort; those that are not vLLM's kind know no template's words.
+        del rest["enable_thinking"]
     return {**fields, "chat_template_kwargs": rest} if rest else fields
 
 

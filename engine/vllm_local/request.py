@@ -167,6 +167,12 @@ class Grammar(Protocol):
     def forced_tokens(self) -> list[int]:
         """Returns the run of tokens that is the only way on, or an empty list."""
 
+    def fitting(self, token_ids: Sequence[int]) -> list[int]:
+        """Returns sampled tokens, or the token to take instead where they leave no room for the end of the answer.
+
+        The latter is then the only one that is allowed, until tokens are accepted.
+        """
+
     def validate(self, token_ids: Sequence[int]) -> int:
         """Returns how many of the tokens would be accepted, without a change."""
 

@@ -225,7 +225,8 @@ def test_template_arguments():
         "add_generation_prompt": False,
         "enable_thinking": False,
     }
-    assert resolve({"reasoning_effort": "low"}).template == {"reasoning_effort": "low"}
+    assert resolve({"reasoning_effort": "low"}).template == {"reasoning_effort": "low", "enable_thinking": True}
+    assert resolve({"reasoning_effort": "none"}).template == {"reasoning_effort": "none", "enable_thinking": False}
     with pytest.raises(InvalidRequestError, match="chat_template_kwargs"):
         resolve({"chat_template_kwargs": "no"})
 

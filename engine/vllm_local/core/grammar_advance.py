@@ -9,6 +9,29 @@ _FAILED = Finish(FinishReason.ERROR)
 _FULFILLED = Finish(FinishReason.STOP)
 
 
+def fit_tokens(request: Request, sampled: list[int]) -> list[int]:
+    """Returns what to append of tokens that were sampled for a request with a grammar.
+
+    Where they leave no room for the end of the answer, that is what leads there. A token that must have a score is
+    sampled all the same: then nothing is appended, and the last token is to be computed once more.
+
+    Args:
+        request: A request with a grammar.
+        sampled: Tokens that its grammar allows.
+    """
+    params = request.sampling_params
+    if params.allowed_token_ids is not None or params.bad_words:
+        # What leads to the end may not be allowed.
+        return sampled
+    assert request.grammar is not None, "only a request with a grammar fits its tokens to one"
+    try:
+        fitting = request.grammar.fitting(sampled)
+    except Exception as error:  # noqa: BLE001 - one request's grammar must not stop the others'
+        request.grammar_error = f"its grammar gave up: {error}"
+        return sampled
+    return fitting if fitting == sampled or request.takes_forced_tokens else []
+
+
 def advance_grammar(
     request: Request, token_ids: list[int], finish: Finish | None, max_model_len: int
 ) -> tuple[list[int], Finish | None]:
@@ -28,6 +51,8 @@ def advance_grammar(
         fulfils the grammar just as its budget ends is whole. Where the grammar fails the answer ends with an error,
         and `Request.grammar_error` says why.
     """
+    if request.grammar_error is not None:
+        return [], _FAILED
     if finish is not None and finish.has_end_token:
         return [], finish
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from vllm_local.config import KVCacheConfig
 from vllm_local.core.finish_check import append_tokens
-from vllm_local.core.grammar_advance import advance_grammar
+from vllm_local.core.grammar_advance import advance_grammar, fit_tokens
 from vllm_local.core.grammar_masks import GrammarMasks
 from vllm_local.core.kv_cache_manager import KVCacheManager
 from vllm_local.core.request_queue import RequestQueue, SchedulingOrder
@@ -173,6 +173,10 @@ class Scheduler:
             sampled = result.sampled_token_ids.get(request_id)
             caught_up = request.num_computed_tokens == request.num_tokens
             assert bool(sampled) == caught_up, f"request {request_id} got tokens {sampled} with caught_up={caught_up}"
+            if sampled and request.grammar is not None:
+                sampled = fit_tokens(request, sampled)
+                # Without one that fits, the last token is computed again; its logits then have another bitmask.
+                request.num_computed_tokens -= 0 if sampled else 1
             if sampled:
                 outputs.append(self._append(request, sampled, result))
         return outputs

@@ -149,7 +149,10 @@ def _template_arguments(context: ServerContext, request: TemplateFields) -> dict
 
 
 def _template_kwargs(context: ServerContext, request: TemplateFields) -> dict[str, Any]:
-    given = {**context.settings.default_chat_template_kwargs, **(request.chat_template_kwargs or {})}
+    own = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        own.setdefault("enable_thinking", request.reasoning_effort != "none")  # as vLLM does
+    given = {**context.settings.default_chat_template_kwargs, **own}
     for name in _OWN_PARAMETERS:
         if name in given:
             message = f"{name!r} is no chat template keyword; it has a parameter of its own."
@@ -158,8 +161,6 @@ def _template_kwargs(context: ServerContext, request: TemplateFields) -> dict[st
         given["documents"] = request.documents
     if request.reasoning_effort is not None:
         given["reasoning_effort"] = request.reasoning_effort
-        if request.reasoning_effort == "none":
-            given.setdefault("enable_thinking", False)
     return given
 
 

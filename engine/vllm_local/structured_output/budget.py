@@ -1,8 +1,8 @@
 """Keeping room for a valid end: an answer of limited length must be able to close what it opened.
 
-As long as the room that is left is ample, nothing is restricted. Then, at each token, a way to the end is known that
-fits, and only tokens are allowed behind which one is known to fit as well; the way itself always is among them. So an
-answer that can be complete within its budget is.
+As long as the room that is left is ample, nothing is looked at. Then, behind each token, a way to the end is looked for
+that fits what is left. A token behind which none does is not taken, and the way that is known is followed instead. So
+an answer that can be complete within its budget is, once one way through all of it was found.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from llguidance import LLMatcher
 from vllm_local.structured_output.closer import Closer
 from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 
-MAX_CHECKED = 24
-"""Tokens that are tried one by one at one place."""
-NUM_PROBES = 8
-"""Tokens of plain text that are tried on behalf of all."""
+MAX_STEPS = 60
+"""States that a search on the way may look at; it holds the engine's thread."""
+MAX_REPLACED = 12
+"""Tokens at the head of a known way in whose place others are tried."""
 
 
 class Budget:
@@ -43,108 +43,108 @@ class Budget:
         self._closer = closer
         self._bridge = bridge
         self._growth = growth
-        self._way = way or []
-        self._is_known = True
+        self._way = way
+        # Tokens that were looked at but not taken yet, and the way behind them.
+        self._ahead: tuple[list[int], list[int] | None] | None = None
         self._look_at = max_tokens
+        self._pause = 1
         self.remaining = max_tokens
         self.is_kept = way is not None and len(way) <= max_tokens
         self._plan()
 
-    def take(self, matcher: LLMatcher, tokens: list[int]) -> None:
-        """Takes the answer's next tokens off.
-
-        Args:
-            matcher: The grammar before them, which accepts them.
-            tokens: What comes next.
-        """
+    def take(self, tokens: list[int]) -> None:
+        """Takes the answer's next tokens off."""
+        ahead, self._ahead = self._ahead, None
         self.remaining -= len(tokens)
-        if not self.is_kept:
-            return
-        if self._is_known and self._way[: len(tokens)] == tokens:
-            self._way = self._way[len(tokens) :]
-        else:
-            self._is_known = self._is_known and self._goes_on(matcher, tokens)
+        if ahead is not None and ahead[0] == tokens:
+            self._way = ahead[1]
+        elif self._way is not None:
+            self._way = self._way[len(tokens) :] if self._way[: len(tokens)] == tokens else None
+        self._plan()
 
     def give_back(self, num_tokens: int) -> None:
         """Takes back tokens; the way from there is looked for when it is needed."""
         self.remaining += num_tokens
-        self._is_known = False
+        self._way = self._ahead = None
         self._look_at = self.remaining
+
+    def fits(self, matcher: LLMatcher, tokens: list[int]) -> bool:
+        """Says whether tokens that the grammar accepts leave room for the end, or cannot be held against one.
+
+        Args:
+            matcher: The grammar before them.
+            tokens: What may come next.
+        """
+        left = self.remaining - len(tokens)
+        if not self.is_kept or left > self._look_at:
+            return True
+        behind = self._way_behind(matcher, tokens, left)
+        self._ahead = (tokens, behind)
+        if behind is not None:
+            return len(behind) <= left
+        # Where much is left and none is found, the fault may be the search's.
+        way = self.way(matcher)
+        return way is None or left > len(way) + 2 * self._growth
+
+    def way(self, matcher: LLMatcher) -> list[int] | None:
+        """Returns a way to the end that fits what is left, or None where none is known and none is found."""
+        if not self.is_kept:
+            return None
+        if self._way is None and self.remaining <= self._look_at:
+            self._way = self._closer.close(matcher, self.remaining, MAX_STEPS)
+            if self._way is None:
+                self._wait()
+            self._plan()
+        return self._way if self._way is not None and len(self._way) <= self.remaining else None
 
     def forced_way(self, matcher: LLMatcher) -> list[int] | None:
         """Returns the way to the end if there is room for nothing else, or None."""
-        if not self.is_kept or self.remaining > self._look_at:
+        way = self.way(matcher)
+        return way if way and len(way) == self.remaining else None
+
+    def _way_behind(self, matcher: LLMatcher, tokens: list[int], left: int) -> list[int] | None:
+        """Returns a way to the end behind further tokens."""
+        known = self._way
+        if known is not None and known[: len(tokens)] == tokens:
+            return known[len(tokens) :]
+        behind = matcher.deep_copy()
+        if not behind.consume_tokens(tokens):
             return None
-        way = self._find_way(matcher)
-        return way if self.is_kept and len(way) >= self.remaining else None
+        if behind.is_accepting():
+            return []
+        found = None if known is None else self._similar(behind, tokens, known)
+        if found is None or len(found) > left:
+            other = self._closer.close(behind, left, MAX_STEPS)
+            found = min((way for way in (found, other) if way is not None), key=len, default=None)
+        return found
 
-    def allows(self, matcher: LLMatcher, tokens: list[int]) -> bool:
-        """Says whether tokens that the grammar accepts leave room for the end."""
-        if not self.is_kept or self.remaining - len(tokens) > self._look_at:
-            return True
-        way = self._find_way(matcher)
-        if not self.is_kept or way[: len(tokens)] == tokens:
-            return True
-        left = self.remaining - len(tokens)
-        if len(way) <= left and self._goes_on(matcher, tokens):
-            return True
-        behind = matcher.deep_copy()
-        behind.consume_tokens(tokens)
-        new_way = self._closer.close(behind, left)
-        return new_way is not None and len(new_way) <= left
+    def _similar(self, behind: LLMatcher, tokens: list[int], known: list[int]) -> list[int] | None:
+        """Returns what the way that was known makes of itself when other tokens replace its head, or nothing of it."""
+        rest = self._rest_of_text(tokens, known)
+        if rest is not None and _leads_to_end(behind, rest):
+            return rest
+        for num_replaced in range(min(MAX_REPLACED, len(known)), -1, -1):
+            if _leads_to_end(behind, known[num_replaced:]):
+                return known[num_replaced:]
+        return None
 
-    def narrow(self, matcher: LLMatcher, allowed: npt.NDArray[np.int32]) -> None:
-        """Takes the tokens that leave no room for the end out of a bitmask, 32 tokens to an int32."""
-        if not self.is_kept or self.remaining > self._look_at:
-            return
-        way = self._find_way(matcher)
-        if not self.is_kept or self.remaining - len(way) > self._growth:
-            return
-        ends = allowed & self._bridge.end_mask
-        token_ids = [int(token_id) for token_id in np.flatnonzero(_as_bools(allowed & ~ends))]
-        if len(token_ids) > MAX_CHECKED and self._plain_text_goes_on(matcher, allowed):
-            allowed &= self._bridge.plain_mask
-        else:
-            fitting = self._fitting(matcher, token_ids[: 4 * MAX_CHECKED])
-            allowed[:] = 0
-            set_bits(allowed, fitting)
-        allowed |= ends
-        set_bits(allowed, way[:1])
+    def _rest_of_text(self, tokens: list[int], known: list[int]) -> list[int] | None:
+        """Returns the rest of the known way where the tokens cut the same text in another way."""
+        if any(map(self._bridge.is_special, (*tokens, *known))):
+            return None
+        begun, text = self._bridge.bytes_of(tokens), self._bridge.bytes_of(known)
+        return self._bridge.tokenize(text[len(begun) :]) if text.startswith(begun) else None
 
-    def _fitting(self, matcher: LLMatcher, token_ids: list[int]) -> list[int]:
-        """Returns those of some tokens that leave room; not all are tried where there are many."""
-        step = max(1, len(token_ids) // MAX_CHECKED)
-        return [token_id for token_id in token_ids[::step] if self.allows(matcher, [token_id])]
-
-    def _plain_text_goes_on(self, matcher: LLMatcher, allowed: npt.NDArray[np.int32]) -> bool:
-        """Whether the way is the same behind any token of plain text, as it is in most strings."""
-        if len(self._way) >= self.remaining:
-            return False
-        plain = np.flatnonzero(_as_bools(allowed & self._bridge.plain_mask))
-        probes = plain[:: max(1, len(plain) // NUM_PROBES)]
-        return len(plain) > 0 and all(self._goes_on(matcher, [int(token_id)]) for token_id in probes)
-
-    def _goes_on(self, matcher: LLMatcher, tokens: list[int]) -> bool:
-        """Whether the way that is known leads to the end behind further tokens as well."""
-        longer = [*tokens, *self._way]
-        if matcher.validate_tokens(longer) < len(longer):
-            return False
-        behind = matcher.deep_copy()
-        return bool(behind.consume_tokens(longer) and behind.is_accepting())
-
-    def _find_way(self, matcher: LLMatcher) -> list[int]:
-        if not self._is_known:
-            way = self._closer.close(matcher, self.remaining)
-            self.is_kept = way is not None and len(way) <= self.remaining
-            self._way = way or []
-            self._is_known = True
-        self._plan()
-        return self._way
+    def _wait(self) -> None:
+        """Puts the next search off, longer each time, since this one found nothing."""
+        self._look_at = self.remaining - min(self._pause, max(1, self.remaining // 8))
+        self._pause *= 2
 
     def _plan(self) -> None:
         """Sets at how many tokens left a way must be known again: each token until then makes it longer by `growth`."""
-        spare = self.remaining - len(self._way) - self._growth
-        self._look_at = self.remaining - max(0, spare // (1 + self._growth))
+        if self._way is not None:
+            spare = self.remaining - len(self._way) - self._growth
+            self._look_at = self.remaining - max(0, spare // (1 + self._growth))
 
 
 def set_bits(mask: npt.NDArray[np.int32], token_ids: list[int] | tuple[int, ...]) -> None:
@@ -154,5 +154,8 @@ def set_bits(mask: npt.NDArray[np.int32], token_ids: list[int] | tuple[int, ...]
         bits[token_id // 32] |= np.uint32(1 << (token_id % 32))
 
 
-def _as_bools(mask: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-    return np.unpackbits(mask.view(np.uint8), bitorder="little")
+def _leads_to_end(matcher: LLMatcher, tokens: list[int]) -> bool:
+    if matcher.validate_tokens(tokens) < len(tokens):
+        return False
+    behind = matcher.deep_copy()
+    return bool(behind.consume_tokens(tokens) and behind.is_accepting())

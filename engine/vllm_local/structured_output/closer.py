@@ -17,9 +17,11 @@ from llguidance import LLMatcher
 from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 
 MAX_STEPS = 400
-"""States that one search may look at."""
+"""States that one search may look at, if it is not told another number."""
 MAX_BRANCHES = 6
 """Single bytes that are tried in one state."""
+_RUNS = (256, 64, 16, 4)
+"""Characters of a run that fills a text of some least length."""
 _VALUES = (b"null", b"0", b"false", b"true", b"[", b"{", b"1")
 """What JSON values begin with, or are; inside of strings they are as good as any other text."""
 _ENDERS = (b'""', b'"', b",", b"]", b"}")
@@ -80,22 +82,25 @@ class Closer:
         self._hints = [_Step(hint) for hint in dict.fromkeys(map(tuple, hints)) if hint]
         self._openers = [_Step(quote), _Step(comma)]
         self._values = [_Step((*bridge.tokenize(text),), True) for text in _VALUES]
+        self._runs = [_Step((*bridge.tokenize(b"a" * length),)) for length in _RUNS]
+        self._quote = quote
         self._enders = (quote, comma, bracket, brace)
         single = [bridge.tokenize(bytes([byte])) for byte in range(256)]
         self._byte_of = {tokens[0]: byte for byte, tokens in enumerate(single) if len(tokens) == 1}
         self._byte_tokens = np.zeros(bridge.ll_tokenizer.vocab_size, dtype=np.bool_)
         self._byte_tokens[list(self._byte_of)] = True
 
-    def close(self, matcher: LLMatcher, max_tokens: int) -> list[int] | None:
+    def close(self, matcher: LLMatcher, max_tokens: int, max_steps: int = MAX_STEPS) -> list[int] | None:
         """Returns tokens that end an answer here, without an end token, or None where none were found.
 
         Args:
             matcher: The grammar, where the answer stands; it is not changed.
             max_tokens: More tokens are of no use; the search gives a way up when it is far longer.
+            max_steps: States that it may look at.
         """
         longest = 4 * max_tokens + 32
         stack = [self._state(matcher.deep_copy(), [], Counter(), False)]
-        for _ in range(MAX_STEPS):
+        for _ in range(max_steps):
             state = stack[-1]
             if state.matcher.is_error():
                 return None
@@ -133,6 +138,7 @@ class Closer:
             if state.matcher.validate_tokens([*closer.tokens, *follower]) == len(closer.tokens):
                 yield closer
         yield from self._accepted(state, self._pieces(state))
+        yield from self._needed_runs(state)
         yield from self._single_bytes(state)
 
     def _pieces(self, state: _State) -> Iterator[_Step]:
@@ -143,6 +149,13 @@ class Closer:
         yield from self._openers
         if not state.in_filler:
             yield from self._values
+
+    def _needed_runs(self, state: _State) -> Iterator[_Step]:
+        """Yields a run of letters that a string cannot yet end behind."""
+        for run in self._accepted(state, self._runs):
+            if state.matcher.validate_tokens([*run.tokens, *self._quote]) == len(run.tokens):
+                yield run
+                return
 
     def _accepted(self, state: _State, steps: Iterable[_Step]) -> Iterator[_Step]:
         return (step for step in steps if state.matcher.validate_tokens(list(step.tokens)) == len(step.tokens))

@@ -3,31 +3,112 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from vllm_local.grammar_spec import Constraint, Json, Pattern, Text, sub_constraints
+from vllm_local.grammar_spec import (
+    Chain,
+    Constraint,
+    FreeText,
+    Json,
+    Lark,
+    OneOf,
+    Pattern,
+    Repeated,
+    Text,
+    sub_constraints,
+)
+from vllm_local.structured_output.json_schema import prepare_schema
+from vllm_local.structured_output.regex_size import regex_size
+from vllm_local.structured_output.shortest_match import shortest_match
+from vllm_local.structured_output.shortest_values import MAX_TEXT, ShortestValues
 from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 
 MAX_TEXTS = 24
 """Of each kind."""
+MAX_VALUES = 48
+"""Short values of a schema's parts that are tried."""
 MAX_GROWTH = 1024
 _BASE_GROWTH = 8
-_PATTERN_GROWTH = 16
+_FORMAT_GROWTH = 40
+
+
+class ShortestTexts:
+    """Looks for short texts that a constraint allows; guesses that the grammar checks."""
+
+    def __init__(self, bridge: TokenizerBridge, parameter: str) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            bridge: The model's tokens.
+            parameter: Whose fault it is where a schema cannot be prepared.
+        """
+        self._bridge = bridge
+        self._parameter = parameter
+        # By identity: a constraint's parts live as long as this looks for their texts.
+        self._values: dict[int, ShortestValues] = {}
+
+    def of(self, constraint: Constraint) -> str | None:
+        """Returns a short text of a constraint, or None where none was found."""
+        ways: Mapping[type, Callable[[Any], str | None]] = {
+            Text: lambda text: text.text,
+            FreeText: lambda _: "",
+            Pattern: lambda pattern: shortest_match(pattern.regex),
+            Json: self._json,
+            Lark: lambda _: None,
+            Chain: lambda chain: _joined([self.of(part) for part in chain.parts], ""),
+            OneOf: self._one_of,
+            Repeated: self._repeated,
+        }
+        return ways[type(constraint)](constraint)
+
+    def hints(self, constraint: Constraint) -> list[list[int]]:
+        """Returns the tokens of what a constraint's JSON is likely to need as a whole: names and short values."""
+        parts = [part for part in sub_constraints(constraint) if isinstance(part, Json)]
+        names = dict.fromkeys(name for part in parts for name in _required_names(part))
+        values = dict.fromkeys(value for part in parts for value in islice(self._values_of(part).all(), MAX_VALUES))
+        constants = sorted((json.dumps(value) for part in parts for value in _constants(part.schema)), key=len)
+        texts = [*list(names)[:MAX_TEXTS], *sorted(values, key=len)[:MAX_VALUES], *constants[:MAX_TEXTS]]
+        return [self._bridge.tokenize(text.encode()) for text in dict.fromkeys(texts)]
+
+    def _json(self, constraint: Json) -> str | None:
+        values = self._values_of(constraint)
+        return values.of(values.root)
+
+    def _one_of(self, constraint: OneOf) -> str | None:
+        found = [text for text in map(self.of, constraint.options) if text is not None]
+        return min(found, key=self._count, default=None)
+
+    def _repeated(self, constraint: Repeated) -> str | None:
+        if not constraint.minimum:
+            return ""
+        separator = "" if constraint.separator is None else self.of(constraint.separator)
+        part = self.of(constraint.part)
+        if separator is None or part is None or constraint.minimum * len(part) > MAX_TEXT:
+            return None
+        return _joined([part] * constraint.minimum, separator)
+
+    def _values_of(self, part: Json) -> ShortestValues:
+        if id(part) not in self._values:
+            prepared = prepare_schema(part.schema, closed=part.closed, parameter=self._parameter)
+            separators = (", ", ": ") if part.whitespace is None else (",", ":")
+            self._values[id(part)] = ShortestValues(prepared, separators, self._count)
+        return self._values[id(part)]
+
+    def _count(self, text: str) -> int:
+        return len(self._bridge.tokenize(text.encode()))
+
+
+def _joined(texts: list[str | None], separator: str) -> str | None:
+    found = [text for text in texts if text is not None]
+    return separator.join(found) if len(found) == len(texts) else None
 
 
 def fixed_texts(constraint: Constraint, bridge: TokenizerBridge) -> list[list[int]]:
     """Returns the tokens of the texts that a constraint is made of, such as tags."""
     texts = [part.text for part in sub_constraints(constraint) if isinstance(part, Text)][:MAX_TEXTS]
     return [bridge.tokenize(text.encode(), parse_special=True) for text in texts]
-
-
-def json_pieces(constraint: Constraint, bridge: TokenizerBridge) -> list[list[int]]:
-    """Returns the tokens of what its JSON is likely to need as a whole: required names, and the shortest constants."""
-    schemas = [part for part in sub_constraints(constraint) if isinstance(part, Json)]
-    names = [name for part in schemas for name in _required_names(part)][:MAX_TEXTS]
-    constants = sorted((json.dumps(value) for part in schemas for value in _constants(part.schema)), key=len)
-    return [bridge.tokenize(text.encode()) for text in (*names, *constants[:MAX_TEXTS])]
 
 
 def growth(constraint: Constraint, bridge: TokenizerBridge) -> int:
@@ -37,7 +118,7 @@ def growth(constraint: Constraint, bridge: TokenizerBridge) -> int:
         if isinstance(part, Text):
             sizes.append(len(bridge.tokenize(part.text.encode(), parse_special=True)))
         elif isinstance(part, Pattern):
-            sizes.append(_PATTERN_GROWTH)
+            sizes.append(regex_size(part.regex))
         elif isinstance(part, Json):
             schema_sizes = _Sizes(part.schema, bridge)
             sizes.extend(schema_sizes.of(node) for node in _mappings(part.schema))
@@ -65,6 +146,9 @@ class _Sizes:
     def _own(self, node: Mapping[str, Any]) -> int:
         literals = [self._count(json.dumps(value)) for value in _literals(node)]
         size = max(literals, default=2) + _count(node.get("minLength"))
+        if isinstance(node.get("pattern"), str):
+            size += regex_size(node["pattern"])
+        size += _FORMAT_GROWTH if "format" in node else 0
         size += _count(node.get("minItems")) * (1 + self.of(node.get("items")))
         properties = node.get("properties")
         for name in node["required"] if isinstance(node.get("required"), list) else ():

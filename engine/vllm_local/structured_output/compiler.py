@@ -25,7 +25,7 @@ from vllm_local.grammar_spec import (
 from vllm_local.request import Grammar
 from vllm_local.structured_output.budget import Budget
 from vllm_local.structured_output.closer import Closer
-from vllm_local.structured_output.closing_hints import fixed_texts, growth, json_pieces
+from vllm_local.structured_output.closing_hints import ShortestTexts, fixed_texts, growth
 from vllm_local.structured_output.grammar import TokenGrammar
 from vllm_local.structured_output.lark_writer import LarkWriter
 from vllm_local.structured_output.limits import GrammarLimits
@@ -40,6 +40,7 @@ MAX_FIRST_WAY = 4096
 """Tokens of the shortest answer that is looked for."""
 MAX_MESSAGE_LENGTH = 500
 """Characters of llguidance's reasons that are passed on."""
+_SCHEMA_ERROR = "failed to compile JSON schema: "
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,9 @@ class GrammarCompiler:
             if isinstance(part, (Json, Lark, Pattern)) and part is not constraint:
                 self._match(part, bridge, parameter)
         matcher = self._match(constraint, bridge, parameter)
-        closer = Closer(bridge, fixed_texts(constraint, bridge), json_pieces(constraint, bridge))
-        way = closer.close(matcher, MAX_FIRST_WAY)
+        texts = ShortestTexts(bridge, parameter)
+        closer = Closer(bridge, fixed_texts(constraint, bridge), texts.hints(constraint))
+        way = _first_way(matcher, texts.of(constraint), bridge) or closer.close(matcher, MAX_FIRST_WAY)
         return _Compiled(matcher, closer, way, max(len(way or ()), growth(constraint, bridge)))
 
 
@@ -170,7 +172,19 @@ def _without_start(params: StructuredOutputsParams) -> Constraint:
     return Json(params.json if isinstance(params.json, Mapping) else {"type": "object"}, whitespace)
 
 
+def _first_way(matcher: LLMatcher, text: str | None, bridge: TokenizerBridge) -> list[int] | None:
+    """Returns the tokens of a text if it is a whole answer."""
+    if text is None or len(text.encode()) > MAX_FIRST_WAY * 8:
+        return None
+    way = bridge.tokenize(text.encode(), parse_special=True)
+    behind = matcher.deep_copy()
+    return way if behind.try_consume_tokens(way) == len(way) and behind.is_accepting() else None
+
+
 def _check(matcher: LLMatcher, parameter: str) -> None:
     if matcher.is_error():
-        reason = " ".join(matcher.get_error().split())[:MAX_MESSAGE_LENGTH]
+        whole = matcher.get_error()
+        # Behind the reason comes the grammar, which is none of the caller's.
+        of_schema = whole.partition(_SCHEMA_ERROR)[2].partition("\n")[0]
+        reason = " ".join((of_schema or whole).split())[:MAX_MESSAGE_LENGTH]
         raise InvalidRequestError(f"{parameter} cannot be compiled: {reason}.", parameter=parameter)

@@ -33,6 +33,7 @@ class TokenGrammar:
         self._budget = budget
         self._parameter = parameter
         self._num_end_tokens = 0
+        self._wanted: list[int] = []
         size = (bridge.ll_tokenizer.vocab_size + 31) // 32
         self._mask = np.zeros(size, dtype=np.int32)
 
@@ -44,12 +45,12 @@ class TokenGrammar:
         """
         target = bitmask[row]
         target[:] = 0
-        if self._must_end():
-            set_bits(target, self._bridge.eos_token_ids)
+        only = self._bridge.eos_token_ids if self._must_end() else self._wanted
+        if only:
+            set_bits(target, only)
             return
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._check()
-        self._budget.narrow(self._matcher, self._mask)
         width = min(len(target), len(self._mask))
         target[:width] = self._mask[:width]
 
@@ -60,8 +61,9 @@ class TokenGrammar:
             return False
         if num_end_tokens and not self._accepts_end_after(text):
             return False
+        self._wanted = []
         if text:
-            self._budget.take(self._matcher, text)
+            self._budget.take(text)
             self._matcher.consume_tokens(text)
             self._check()
         self._num_end_tokens += num_end_tokens
@@ -76,7 +78,22 @@ class TokenGrammar:
             return list(way)
         forced = [int(token_id) for token_id in self._matcher.compute_ff_tokens()]
         self._check()
-        return forced if not forced or self._budget.allows(self._matcher, forced) else []
+        return forced if not forced or self._budget.fits(self._matcher, forced) else []
+
+    def fitting(self, token_ids: Sequence[int]) -> list[int]:
+        """Returns sampled tokens, or the token to take instead where they leave no room for the end of the answer.
+
+        The latter is then the only one that is allowed, until tokens are accepted.
+        """
+        text, num_end_tokens = self._split(token_ids)
+        is_settled = not text or num_end_tokens > 0 or self._must_end()
+        if is_settled or self._matcher.validate_tokens(text) < len(text) or self._budget.fits(self._matcher, text):
+            return list(token_ids)
+        way = self._budget.way(self._matcher)
+        if way is None:
+            return list(token_ids)
+        self._wanted = list(way[:1] or self._bridge.eos_token_ids[:1])
+        return self._wanted or list(token_ids)
 
     def validate(self, token_ids: Sequence[int]) -> int:
         """Returns how many of the tokens the grammar would accept, without a change."""
@@ -93,6 +110,7 @@ class TokenGrammar:
         num_end_tokens = min(num_tokens, self._num_end_tokens)
         self._num_end_tokens -= num_end_tokens
         num_text = num_tokens - num_end_tokens
+        self._wanted = []
         if num_text:
             self._matcher.rollback(num_text)
             self._budget.give_back(num_text)

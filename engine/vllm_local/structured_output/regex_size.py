@@ -8,9 +8,11 @@ from vllm_local.errors import InvalidRequestError
 
 MAX_REGEX_SIZE = 50_000
 """Takes a fraction of a second to compile."""
-_COUNT = re.compile(r"\{\s*(\d+)\s*(?:,\s*(\d*)\s*)?\}")
+COUNT = re.compile(r"\{\s*(\d+)\s*(?:,\s*(\d*)\s*)?\}")
+"""A counted repetition: its least number, and its most if it has both."""
 _ESCAPE = re.compile(r"\\(?:[pPxuU]\{[^}]*\}|.)", re.DOTALL)
-_GROUP_START = re.compile(r"\((?:\?(?:P?<\w+>|[a-zA-Z-]*:|[a-zA-Z-]+(?=\))))?")
+GROUP_START = re.compile(r"\((?:\?(?:P?<\w+>|[a-zA-Z-]*:|[a-zA-Z-]+(?=\))))?")
+"""What opens a group, with its name or flags."""
 
 
 def check_regex_size(pattern: str, where: str, parameter: str) -> None:
@@ -48,7 +50,7 @@ def regex_size(pattern: str) -> int:
     position = 0
     while position < len(pattern):
         character = pattern[position]
-        count = _COUNT.match(pattern, position)
+        count = COUNT.match(pattern, position)
         if count is not None:
             most = int(count[2] or count[1])
             sizes[-1] += last * (max(most, 1) - 1)
@@ -57,7 +59,7 @@ def regex_size(pattern: str) -> int:
         elif character == "(":
             sizes.append(0)
             last = 0
-            start = _GROUP_START.match(pattern, position)
+            start = GROUP_START.match(pattern, position)
             assert start is not None, "it begins with a parenthesis"
             position = start.end()
         elif character == ")" and len(sizes) > 1:
@@ -78,11 +80,11 @@ def _end_of_atom(pattern: str, position: int) -> int:
     escape = _ESCAPE.match(pattern, position)
     if escape is not None:
         return escape.end()
-    return _end_of_class(pattern, position) if pattern[position] == "[" else position + 1
+    return end_of_class(pattern, position) if pattern[position] == "[" else position + 1
 
 
-def _end_of_class(pattern: str, position: int) -> int:
-    """Returns where a class ends; classes may hold classes, and "]" first or escaped is a character."""
+def end_of_class(pattern: str, position: int) -> int:
+    """Returns where the class at a place ends; classes may hold classes, and "]" first or escaped is a character."""
     depth = 0
     first = -1
     while position < len(pattern):

@@ -66,6 +66,12 @@ class ThinkingGrammar:
             return closing
         return [] if self._inner is None else self._inner.forced_tokens()
 
+    def fitting(self, token_ids: Sequence[int]) -> list[int]:
+        """Returns sampled tokens, or the token to take instead where they leave no room for the end of the answer."""
+        if self._inner is None or self._rest_of_closing():
+            return list(token_ids)
+        return self._inner.fitting(token_ids)
+
     def validate(self, token_ids: Sequence[int]) -> int:
         """Returns how many of the tokens would be accepted, without a change."""
         count = len(token_ids) if self._inner is None else self._inner.validate(token_ids)

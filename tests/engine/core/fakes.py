@@ -35,10 +35,15 @@ def make_scheduler(num_blocks=64, block_size=4, *, max_num_seqs=8, budget=64, ma
 
 
 class FakeGrammar:
-    """Allows a few answers, each with its end token at its end; `fails` names the method that raises."""
+    """Allows a few answers, each with its end token at its end; `fails` names the method that raises.
 
-    def __init__(self, *answers, fails=None):
+    `unfit` names tokens that leave no room for the end, and what comes instead of each.
+    """
+
+    def __init__(self, *answers, fails=None, unfit=None):
         self.answers = [list(answer) for answer in answers]
+        self.unfit = unfit or {}
+        self.wanted = None
         self.taken = []
         self.fails = fails
 
@@ -53,7 +58,7 @@ class FakeGrammar:
     def fill_bitmask(self, bitmask, row):
         self._maybe_fail("fill_bitmask")
         bitmask[row] = 0
-        for token_id in self._following(self.taken):
+        for token_id in self._following(self.taken) if self.wanted is None else {self.wanted}:
             bitmask[row, token_id // 32] |= np.int32(1 << (token_id % 32)) if token_id % 32 < 31 else np.int32(-(2**31))
 
     def accept(self, token_ids):
@@ -61,7 +66,14 @@ class FakeGrammar:
         if self.validate(token_ids) < len(token_ids):
             return False
         self.taken += token_ids
+        self.wanted = None
         return True
+
+    def fitting(self, token_ids):
+        self._maybe_fail("fitting")
+        if self.wanted is None:
+            self.wanted = self.unfit.get(token_ids[0])
+        return list(token_ids) if self.wanted is None else [self.wanted]
 
     def forced_tokens(self):
         forced: list[int] = []
@@ -244,7 +256,10 @@ class FakeRunner:
             (new_block_ids,) = data.new_block_ids
             self._append(row, data.new_token_ids)
             row.block_ids += new_block_ids
-            assert row.num_computed_tokens == data.num_computed_tokens, f"{data.request_id} jumped"
+            # The last token is computed once more where what was sampled behind it was not taken.
+            is_repeated = data.num_computed_tokens == row.num_computed_tokens - 1 and not data.new_token_ids
+            assert is_repeated or row.num_computed_tokens == data.num_computed_tokens, f"{data.request_id} jumped"
+            row.num_computed_tokens = data.num_computed_tokens
 
     @staticmethod
     def _append(row, token_ids):

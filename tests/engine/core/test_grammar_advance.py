@@ -2,7 +2,7 @@ import pytest
 
 from tests.engine.core.fakes import FakeGrammar, make_request
 from vllm_local.core.finish_check import append_tokens
-from vllm_local.core.grammar_advance import advance_grammar
+from vllm_local.core.grammar_advance import advance_grammar, fit_tokens
 from vllm_local.request import FinishReason
 
 END = 9
@@ -50,3 +50,23 @@ def test_a_grammar_that_fails_ends_its_answer_with_an_error(sampled, fails, mess
     assert appended == []
     assert finish.reason is FinishReason.ERROR
     assert message in request.grammar_error
+
+
+@pytest.mark.parametrize(
+    ("params", "appended"),
+    [({}, [2]), ({"logprobs": 0}, []), ({"allowed_token_ids": [1, 9]}, [1]), ({"bad_words": ["x"]}, [1])],
+    ids=str,
+)
+def test_a_token_without_room_for_the_end_gives_way(params, appended):
+    grammar = FakeGrammar([1, 1, 1, END], [2, END], unfit={1: 2})
+    request = make_request("a", 3, 2, eos=[END], grammar=grammar, **params)
+    assert fit_tokens(request, [1]) == appended
+    assert fit_tokens(request, [2]) == [2]
+
+
+def test_a_grammar_that_fails_to_fit_ends_its_answer_with_an_error():
+    request = make_request("a", 3, 20, grammar=FakeGrammar([1, 2], fails="fitting"))
+    assert fit_tokens(request, [1]) == [1]
+    _, finish = advance(request, [1])
+    assert finish.reason is FinishReason.ERROR
+    assert "out of fuel" in request.grammar_error

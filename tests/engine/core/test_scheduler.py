@@ -555,7 +555,27 @@ class TestGrammars:
         assert none == 0
         assert some > 0
 
-    @pytest.mark.parametrize("method", ["fill_bitmask", "accept"])
+    def test_a_token_without_room_for_the_end_is_replaced_or_sampled_again(self):
+        def answer(**params):
+            scheduler, runner = make_scheduler(), FakeRunner()
+            grammar = FakeGrammar([1, 3, self.END], [2, 3, 4, self.END], [2, 3, self.END], unfit={1: 2})
+            scheduler.add_request(make_request("a", 5, 20, eos=[self.END], seed=1, grammar=grammar, **params))
+            steps = []
+            while scheduler.has_unfinished_requests():
+                steps.append(run_step(scheduler, runner))
+                scheduler.check_integrity()
+            return tokens_by_request([output for _, outputs in steps for output in outputs])["a"], steps
+
+        replaced, few_steps = answer()
+        sampled, many_steps = answer(logprobs=0)
+        assert replaced == sampled
+        assert replaced[0] == 2
+        assert len(many_steps) > len(few_steps)
+        # The prompt's last token is computed once more, for another bitmask.
+        assert [scheduled.num_scheduled_tokens["a"] for scheduled, _ in many_steps[:2]] == [5, 1]
+        assert many_steps[0][1] == []
+
+    @pytest.mark.parametrize("method", ["fill_bitmask", "accept", "fitting"])
     def test_a_grammar_that_fails_ends_its_request_alone(self, method):
         scheduler, runner = make_scheduler(), FakeRunner()
         scheduler.add_request(make_request("broken", 5, 20, eos=[self.END], grammar=self.grammar(fails=method)))

@@ -1,5 +1,7 @@
 import logging
 
+import pytest
+
 from tests.engine.server.rig import MESSAGES
 
 ORIGIN = {"Origin": "https://page.example"}
@@ -61,6 +63,23 @@ async def test_a_template_s_own_words(serve):
     server = await serve({"chat_template": template})
     response = await server.chat(documents=[{"text": "facts"}], reasoning_effort="none", return_prompt_text=True)
     assert response.json()["prompt_text"] == "facts|none|False"
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({}, "|True"),
+        ({"reasoning_effort": "none"}, "none|False"),
+        ({"reasoning_effort": "high"}, "high|True"),
+        ({"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": True}}, "none|True"),
+        ({"reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": False}}, "high|False"),
+    ],
+)
+async def test_an_effort_switches_thinking_on_or_off(serve, fields, prompt):
+    """What a request says itself comes first, then its effort, then the server's own words."""
+    template = "{{ reasoning_effort }}|{{ enable_thinking }}"
+    server = await serve({"chat_template": template, "default_chat_template_kwargs": {"enable_thinking": True}})
+    assert (await server.chat(return_prompt_text=True, **fields)).json()["prompt_text"] == prompt
 
 
 async def test_the_role_of_answers(serve):

@@ -23,6 +23,11 @@ def draw(grammar, vocab_size, max_tokens, seed, *, takes_forced=True):
             choices = allowed_tokens(grammar, vocab_size)
             assert choices, "nothing is allowed"
             run = [rng.choice(choices)]
+            fitting = grammar.fitting(run)
+            if fitting != run and not takes_forced:
+                # The bitmask has only that one left.
+                assert allowed_tokens(grammar, vocab_size) == fitting
+            run = fitting
         run = run[: max_tokens - len(answer)]
         assert grammar.accept(run), "what is allowed is not accepted"
         if run[-1] in grammar._bridge.eos_token_ids:

@@ -2,10 +2,11 @@ import json
 import re
 import threading
 from contextlib import suppress
+from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.structured_output.random_answers import draw
@@ -60,6 +61,94 @@ def test_random_schemas_hold(compiler, tokenizer, schema, max_tokens, seed):
         assert grammar.is_fulfilled(), f"{text!r} is cut, though {known!r} fits"
     if grammar.is_fulfilled():
         jsonschema.validate(json.loads(text), schema)
+
+
+@QUICK
+@given(schema=SCHEMAS, more=st.integers(0, 12), seed=st.integers(0, 9))
+def test_random_schemas_hold_with_no_token_to_spare(compiler, tokenizer, schema, more, seed):
+    known = shortest(schema)
+    assume(known is not None)
+    max_tokens = len(tokenizer.encode(known, add_special_tokens=False)) + more
+    grammar, text = answer(compiler, tokenizer, max_tokens, seed, json=schema)
+    assert grammar.is_fulfilled(), f"{text!r} is cut, though {known!r} fits"
+    jsonschema.validate(json.loads(text), schema)
+
+
+def required(**properties):
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+LONG_OBJECTS = [required(**{f"a_long_name_{i}_{j}": {"minLength": 5} for j in range(6)}) for i in range(9)]
+TIGHT = {
+    "long string": ({"type": "string", "minLength": 300}, '"' + "a" * 300 + '"'),
+    "many items": ({"type": "array", "minItems": 30, "items": {"type": "integer"}}, json.dumps([0] * 30)),
+    "nested arrays": (
+        {"type": "array", "minItems": 4, "items": {"type": "array", "minItems": 4, "items": {"type": "boolean"}}},
+        json.dumps([[True] * 4] * 4),
+    ),
+    "words in bad pieces": ({"enum": ["zqxjkvbpw" * 8, "a sentence of common words"]}, '"a sentence of common words"'),
+    "pattern": ({"type": "string", "pattern": "^[A-F0-9]{40}$"}, '"' + "0" * 40 + '"'),
+    "pattern with branches": (
+        {"type": "string", "pattern": "^(foo|barbarbarbar)-(quux|x)+-[a-z]{20,30}@host$"},
+        '"foo-x-' + "a" * 20 + '@host"',
+    ),
+    "numbers": (
+        {"type": "array", "prefixItems": [{"minimum": 99.5, "maximum": 99.6}, {"minimum": 10**6}], "minItems": 2},
+        "[99.5, 1000000]",
+    ),
+    "recursion": (
+        {"$defs": {"n": required(kids={"type": "array", "items": {"$ref": "#/$defs/n"}})}, "$ref": "#/$defs/n"},
+        '{"kids": []}',
+    ),
+    "a short option last": ({"anyOf": [*LONG_OBJECTS, required(z={"type": "null"})]}, '{"z": null}'),
+    "a long way once chosen": (
+        required(a={"anyOf": [{"type": "null"}, {"type": "array", "minItems": 40, "items": {"type": "integer"}}]}),
+        '{"a": null}',
+    ),
+    "optional members": ({"additionalProperties": {"type": "array", "minItems": 20}, "type": "object"}, "{}"),
+    "formats": (
+        required(id={"type": "string", "format": "uuid"}, at={"type": "string", "format": "date-time"}),
+        '{"id": "00000000-0000-4000-8000-000000000000", "at": "2000-01-01T00:00:00Z"}',
+    ),
+    "other scripts": (required(**{f"k{i}": {"const": f"Nº {i}: 日本語"} for i in range(4)}), None),
+}
+
+
+@pytest.mark.parametrize("name", TIGHT)
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_an_answer_is_whole_where_the_shortest_fits(compiler, tokenizer, name, more):
+    schema, known = TIGHT[name]
+    known = known or json.dumps(
+        {key: value["const"] for key, value in schema["properties"].items()}, ensure_ascii=False
+    )
+    max_tokens = len(tokenizer.encode(known, add_special_tokens=False)) + more
+    for seed in range(2):
+        grammar, text = answer(compiler, tokenizer, max_tokens, seed, json=schema)
+        assert grammar.is_fulfilled(), text
+        jsonschema.validate(json.loads(text), schema)
+
+
+TIGHT_CALL = '<fn=get_weather>{"city": "aaaaaaaaa"}</fn>'
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("more", [0, 3])
+def test_other_constraints_are_whole_where_the_shortest_fits(compiler, tokenizer, more, seed):
+    call = Chain((Text("<fn=get_weather>"), Json(required(city={"type": "string", "minLength": 9})), Text("</fn>")))
+    body = r'<fn=get_weather>\{"city": ".{9,}"\}</fn>'
+    pattern = "[a-f]{12}-(x|yyyyyyyyyyyy)"
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"constraint": Repeated(call, 2, None, Text("\n"))}, "\n".join([TIGHT_CALL] * 2), rf"{body}(\n{body})+"),
+        ({"constraint": OneOf((call, Text("no")))}, "no", rf"{body}|no"),
+        ({"regex": pattern}, "aaaaaaaaaaaa-x", pattern),
+        ({"choice": ["a long, long way to go on", "no"]}, "no", "a long.*|no"),
+        ({"json": {"enum": [1, "x"]}, "starts_after": "</think>"}, "</think>1", r'(?s:.*)</think>\n{0,2}(1|"x")'),
+    ]
+    for form, known, matches in cases:
+        max_tokens = len(tokenizer.encode(known, add_special_tokens=False)) + more
+        grammar, text = answer(compiler, tokenizer, max_tokens, seed, **form)
+        assert grammar.is_fulfilled(), text
+        assert re.fullmatch(matches, text), text
 
 
 @pytest.mark.parametrize("kind", ["byte_level_bpe", "llama2_bpe", "metaspace_unigram"])

@@ -83,3 +83,24 @@ def test_too_much_work_on_the_way_is_the_callers_fault(tokenizer):
     with pytest.raises(InvalidRequestError, match=r"work|compiled") as error:
         answer()
     assert error.value.parameter == "structured_outputs.grammar"
+
+
+def test_a_token_that_leaves_no_room_gives_way_to_one_that_does(compiler, tokenizer, a_b):
+    grammar = compiler.compile(StructuredOutputsParams(regex="a|b{9}"), 3)
+    a, b = a_b
+    assert grammar.fitting([b]) == [a]
+    assert allowed_tokens(grammar, tokenizer.vocab_size) == [a]
+    assert grammar.accept([a])
+    assert grammar.is_terminated()
+    grammar.rollback(1)
+    assert b in allowed_tokens(grammar, tokenizer.vocab_size)
+    assert compiler.compile(StructuredOutputsParams(regex="a|b{9}"), 30).fitting([b]) == [b]
+
+
+def test_what_cannot_be_finished_is_not_begun(compiler, tokenizer, a_b):
+    grammar = compiler.compile(StructuredOutputsParams(regex="a*(b{9})?"), 3)
+    a, b = a_b
+    ends = sorted(tokenizer.eos_token_ids)
+    assert grammar.fitting([a]) == [a]
+    assert grammar.fitting([b]) == ends[:1]
+    assert grammar.fitting(ends[:1]) == ends[:1]
