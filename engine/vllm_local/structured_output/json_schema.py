@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vllm_local.errors import InvalidRequestError
-from vllm_local.structured_output.one_of import are_disjoint, tag_of
+from vllm_local.structured_output.one_of import are_disjoint, names_apart, tag_of
 from vllm_local.structured_output.regex_size import check_regex_size
 from vllm_local.structured_output.schema_keywords import (
     ASSERTIONS,
@@ -29,6 +29,7 @@ from vllm_local.structured_output.schema_keywords import (
     SUBSCHEMAS,
 )
 from vllm_local.structured_output.schema_refs import SchemaRefs
+from vllm_local.structured_output.schema_rewrites import is_understood, is_writable, say_otherwise
 
 MAX_SCHEMAS = 20_000
 """Schemas inside a schema, references that are followed twice counted twice."""
@@ -39,6 +40,13 @@ MAX_ITEMS = 10_000
 MAX_LENGTH = 1_000_000
 """Largest `minLength` and `maxLength`."""
 _LIMITS = {"minItems": MAX_ITEMS, "maxItems": MAX_ITEMS, "minLength": MAX_LENGTH, "maxLength": MAX_LENGTH}
+_EXCLUSIVE_BOUNDS = (
+    ("exclusiveMinimum", ("maximum", "exclusiveMaximum"), "minimum", 1),
+    ("exclusiveMaximum", ("minimum", "exclusiveMinimum"), "maximum", -1),
+)
+_CHOICES = frozenset({"anyOf", "oneOf", "patternProperties", "additionalProperties"})
+"""Keywords that make it a matter of the value which of its properties are described."""
+_COUNTS = frozenset({*_LIMITS, "minProperties", "maxProperties"})
 _TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 
 
@@ -103,9 +111,13 @@ class _Preparation:
             for keyword, value in node.items()
             if self._is_kept(keyword, value)
         }
+        _keep_exclusive_bounds(prepared)
+        say_otherwise(node, prepared)
         self._add_one_of(node, prepared, path, parts_are_whole)
         if self._closed and is_whole and not parts_are_whole:
             self._close(node, prepared)
+        if node.get("unevaluatedProperties") is False:
+            prepared["allOf"] = [*prepared.get("allOf", []), _closing(self._names_in_all_parts(node) or {})]
         return prepared
 
     def _is_kept(self, keyword: str, value: Any) -> bool:
@@ -124,7 +136,9 @@ class _Preparation:
             return self._node(value, path, is_whole)
         if keyword in SUBSCHEMA_MAPS:
             return {name: self._node(item, f"{path}.{name}", is_whole) for name, item in value.items()}
-        return value
+        if keyword == "enum":
+            return [item for item in value if is_writable(item)]
+        return int(value) if keyword in _COUNTS else value
 
     def _definition(self, reference: Any, path: str, is_whole: bool) -> str:
         where, target = self._refs.resolve(reference, path)
@@ -141,16 +155,25 @@ class _Preparation:
         path = f"{path}.oneOf"
         options = self._list(node["oneOf"], path)
         if not self._are_disjoint(options):
-            tag = tag_of(options, self._refs)
-            if tag is None:
-                rule = "has options that one value may fit together, which cannot be ruled out here; use `anyOf`"
-                raise self._error(path, f"{rule}, or give each a property with a `const` of its own")
-            options = [{"allOf": [option, {"required": [tag]}]} for option in options]
+            options = [
+                {"allOf": [option, only]} for option, only in zip(options, self._apart(options, path), strict=True)
+            ]
         written = [self._node(option, f"{path}[{i}]", parts_are_whole) for i, option in enumerate(options)]
         if "anyOf" in prepared:
             prepared["allOf"] = [*prepared.get("allOf", []), {"anyOf": written}]
         else:
             prepared["anyOf"] = written
+
+    def _apart(self, options: list[Any], path: str) -> list[dict[str, Any]]:
+        """Returns what each option of a `oneOf` may be besides, so that no value fits two of them."""
+        tag = tag_of(options, self._refs)
+        if tag is not None:
+            return [{"type": "object", "required": [tag]} for _ in options]
+        names = names_apart(options, self._refs)
+        if names is None:
+            rule = "has options that one value may fit together, which cannot be ruled out here; use `anyOf`"
+            raise self._error(path, f"{rule}, or give each a property with a `const` of its own")
+        return [{"type": "object", "properties": dict.fromkeys(sorted(absent), False)} for absent in names]
 
     def _are_disjoint(self, options: list[Any]) -> bool:
         pairs = ((left, right) for i, left in enumerate(options) for right in options[:i])
@@ -168,9 +191,8 @@ class _Preparation:
             prepared["additionalProperties"] = False
             return
         # Last, so that properties keep the order in which the parts name them.
-        closing = {"properties": dict.fromkeys(names, True), "additionalProperties": False}
         parts = prepared.pop("allOf", [])
-        prepared["allOf"] = [*parts, closing]
+        prepared["allOf"] = [*parts, _closing(names)]
 
     def _collect_names(self, node: Any, names: dict[str, None], seen: set[int]) -> bool:
         """Adds the properties that a schema names; False where it says something about those that it does not name."""
@@ -193,13 +215,36 @@ class _Preparation:
                 pending.append(self._refs.resolve(item["$ref"], "$")[1])
         return named
 
+    def _closes_all(self, keyword: str, value: Any, node: Mapping[str, Any]) -> bool:
+        return keyword == "unevaluatedProperties" and value is False and self._names_in_all_parts(node) is not None
+
+    def _names_in_all_parts(self, node: Mapping[str, Any]) -> dict[str, None] | None:
+        """Returns the properties that a schema and all of its parts name; None where parts are a matter of choice."""
+        names: dict[str, None] = {}
+        pending, seen = [node], set()
+        while pending:
+            item = pending.pop()
+            if not isinstance(item, Mapping) or id(item) in seen:
+                continue
+            seen.add(id(item))
+            self._refs.count_step()
+            if not _CHOICES.isdisjoint(item):
+                return None
+            names.update(dict.fromkeys(_items(item.get("properties"))))
+            pending.extend(_items(item.get("allOf")))
+            if "$ref" in item:
+                pending.append(self._refs.resolve(item["$ref"], "$")[1])
+        return names
+
     def _check(self, keyword: str, value: Any, path: str, node: Mapping[str, Any]) -> None:
-        if keyword in REFUSED and not _is_harmless(keyword, value, node):
+        if keyword in REFUSED and not (_is_harmless(keyword, value, node) or self._closes_all(keyword, value, node)):
             raise self._error(path, f"is not supported: {REFUSED[keyword]}")
         if keyword in SUBSCHEMA_MAPS and not isinstance(value, Mapping):
             raise self._error(path, f"must be an object of schemas, got {reprlib.repr(value)}")
         if keyword == "enum" and not 0 < len(self._list(value, path)) <= MAX_ENUM_VALUES:
             raise self._error(path, f"takes 1 to {MAX_ENUM_VALUES} values, got {len(value)}")
+        if keyword in {"const", "enum"} and not any(map(is_writable, value if keyword == "enum" else [value])):
+            raise self._error(path, "holds a control character, which answers do not; leave it out")
         if keyword == "required" and any(not isinstance(name, str) for name in self._list(value, path)):
             raise self._error(path, f"must be a list of names, got {reprlib.repr(value)}")
         if keyword == "type" and any(
@@ -209,16 +254,16 @@ class _Preparation:
         for pattern in (value,) if keyword == "pattern" else value if keyword == "patternProperties" else ():
             if isinstance(pattern, str):
                 check_regex_size(pattern, f"The schema's {path}", self._parameter)
-        if keyword in _LIMITS and not (_is_count(value) and value <= _LIMITS[keyword]):
-            raise self._error(path, f"must be an integer from 0 to {_LIMITS[keyword]}, got {reprlib.repr(value)}")
-        if keyword == "minProperties":
-            self._check_min_properties(value, path, node)
+        if keyword in _COUNTS:
+            self._check_count(keyword, value, path, node)
 
-    def _check_min_properties(self, value: Any, path: str, node: Mapping[str, Any]) -> None:
+    def _check_count(self, keyword: str, value: Any, path: str, node: Mapping[str, Any]) -> None:
+        limit = _LIMITS.get(keyword)
+        if not _is_count(value) or (limit is not None and value > limit):
+            bounds = "from 0" if limit is None else f"from 0 to {limit}"
+            raise self._error(path, f"must be an integer {bounds}, got {reprlib.repr(value)}")
         # The grammar cannot see that a free name was given before.
-        if not _is_count(value):
-            raise self._error(path, f"must be an integer from 0, got {reprlib.repr(value)}")
-        if value > len(_items(node.get("required"))) + 1:
+        if keyword == "minProperties" and value > len(_items(node.get("required"))) + 1:
             raise self._error(path, "is not supported beyond the required properties and one more")
 
     def _list(self, value: Any, path: str) -> list[Any]:
@@ -228,6 +273,35 @@ class _Preparation:
 
     def _error(self, path: str, rule: str) -> InvalidRequestError:
         return InvalidRequestError(f"The schema's {path} {rule}.", parameter=self._parameter)
+
+
+def _closing(names: Mapping[str, None]) -> dict[str, Any]:
+    """Returns a schema of objects that have no properties but these."""
+    return {"properties": dict.fromkeys(names, True), "additionalProperties": False}
+
+
+def _keep_exclusive_bounds(prepared: dict[str, Any]) -> None:
+    """Moves a whole number that is an exclusive bound a little, where the other bound is less than 1 away.
+
+    llguidance (1.9) takes it for allowed there: 1 in `{"exclusiveMinimum": 1, "maximum": 1.5}`.
+    """
+    for name, other_names, inclusive, sign in _EXCLUSIVE_BOUNDS:
+        bound: Any = prepared.get(name)
+        others = [prepared[other] for other in other_names if _is_number(prepared.get(other))]
+        width = min((sign * (other - bound) for other in others), default=1) if _is_number(bound) else 1
+        if not 0 < width < 1 or bound != int(bound):
+            continue
+        moved = bound + sign * width / 1e6
+        # Far from zero no other number lies between.
+        moved = moved if moved != bound else bound + sign * width
+        del prepared[name]
+        beside = prepared.get(inclusive)
+        limits = [moved, beside] if _is_number(beside) else [moved]
+        prepared[inclusive] = max(limits) if sign > 0 else min(limits)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_pass_through(node: Mapping[str, Any]) -> bool:
@@ -241,6 +315,8 @@ def _is_pass_through(node: Mapping[str, Any]) -> bool:
 
 def _is_harmless(keyword: str, value: Any, node: Mapping[str, Any]) -> bool:
     """Whether a refused keyword says nothing here, or something that is understood."""
+    if is_understood(keyword, value):
+        return True
     if keyword in NEEDS:
         return not any(other in node for other in NEEDS[keyword])
     if keyword == "uniqueItems" and _is_count(node.get("maxItems")) and node["maxItems"] <= 1:
@@ -255,4 +331,6 @@ def _items(value: object) -> list[Any]:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value >= 0 and value == value // 1

@@ -65,6 +65,31 @@ def tag_of(options: list[Any], refs: SchemaRefs) -> str | None:
     return None
 
 
+def names_apart(options: list[Any], refs: SchemaRefs) -> list[set[str]] | None:
+    """Returns which properties each of some objects must do without, so that it lacks one that each other requires.
+
+    None where an option requires nothing that another does not require as well.
+    """
+    nodes = [refs.follow(option) for option in options]
+    required = [_required(node) for node in nodes]
+    absent: list[set[str]] = [set() for _ in nodes]
+    for i, own in enumerate(nodes):
+        for j, other in enumerate(nodes):
+            if i == j or are_disjoint(own, other, refs):
+                continue
+            names = required[j] - required[i]
+            if not names:
+                return None
+            if not absent[i] & names:
+                absent[i].add(min(names))
+    return absent
+
+
+def _required(node: Any) -> set[str]:
+    names = node.get("required") if isinstance(node, Mapping) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
 def _alternatives_are_disjoint(left: Mapping[str, Any], right: Any, refs: SchemaRefs, depth: int) -> bool:
     if "$ref" in left and are_disjoint(refs.resolve(left["$ref"], "$")[1], right, refs, depth + 1):
         return True

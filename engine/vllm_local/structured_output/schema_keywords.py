@@ -42,7 +42,7 @@ FORMATS = frozenset(
 """Values of `format` that the grammar enforces; the standard calls all of them notes, so others are let through."""
 
 REFUSED: Mapping[str, str] = {
-    "not": "say what is allowed instead, with `enum`, `type` or bounds",
+    "not": "but for `required` of up to 5 names; say what is allowed, with `enum`, `type` or bounds",
     "if": "use `anyOf` with one schema a case",
     "then": "use `anyOf` with one schema a case",
     "else": "use `anyOf` with one schema a case",
@@ -51,11 +51,11 @@ REFUSED: Mapping[str, str] = {
     "maxContains": "use `prefixItems` and `items`",
     "uniqueItems": "use an object with one boolean property a value, or `prefixItems`",
     "propertyNames": "use `patternProperties` with `additionalProperties: false`",
-    "dependencies": "use `anyOf` with one object a case",
-    "dependentRequired": "use `anyOf` with one object a case",
+    "dependencies": "up to 5 lists of names are; beyond, use `anyOf` with one object a case",
+    "dependentRequired": "up to 5 lists of names are; beyond, use `anyOf` with one object a case",
     "dependentSchemas": "use `anyOf` with one object a case",
     "unevaluatedItems": "use `items: false` behind `prefixItems`",
-    "unevaluatedProperties": "use `additionalProperties: false`",
+    "unevaluatedProperties": "but for `false` beside `properties`, `allOf` and `$ref`; use `additionalProperties`",
     "$dynamicRef": "use `$ref`",
     "$recursiveRef": "use `$ref`",
     "extends": "use `allOf`",

@@ -4,6 +4,7 @@ import pytest
 from vllm_local.errors import InvalidRequestError
 from vllm_local.structured_output.json_schema import MAX_ENUM_VALUES, MAX_ITEMS, prepare_schema
 from vllm_local.structured_output.schema_keywords import REFUSED
+from vllm_local.structured_outputs_params import StructuredOutputsParams
 
 A = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 B = {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}
@@ -31,6 +32,11 @@ def prepare(schema, **options):
         ({**A, "anyOf": [B, {"properties": {"c": {}}}]}, [{"a": "", "b": ""}], [{"a": "", "d": 1}]),
         ({"$ref": "#/$defs/A", "$defs": {"A": A}}, [{"a": ""}], [{"a": "", "c": 1}]),
         ({"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}}, [{"a": "", "b": ""}], [{"a": "", "b": "", "c": 1}]),
+        ({"allOf": [A, {"$ref": "#/$defs/B"}], "unevaluatedProperties": False, "$defs": {"B": B}},
+         [{"a": "", "b": ""}], [{"a": "", "b": "", "c": 1}, {"a": ""}]),
+        ({"allOf": [{**A, "unevaluatedProperties": False}, {"properties": {"b": {}}}]},
+         [{"a": ""}], [{"a": "", "b": 1}]),
+        ({"unevaluatedProperties": False}, [{}], [{"a": 1}]),
         ({"items": A}, [[{"a": ""}]], [[{"a": "", "c": 1}]]),
         ({"oneOf": [{"$ref": "#/$defs/C"}, {"$ref": "#/$defs/D"}], "$defs": {"C": CAT, "D": DOG}},
          [{"kind": "cat"}, {"kind": "dog"}], [{}]),
@@ -46,6 +52,26 @@ def test_what_is_left_is_what_was_meant(schema, good, bad):
     for value in bad:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(value, prepared)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "good", "bad"),
+    [
+        ({"exclusiveMinimum": 0, "maximum": 0.5}, [0.5, 0.001], [0, 0.6]),
+        ({"exclusiveMinimum": 1, "maximum": 1.5}, [1.2, 1.5], [1]),
+        ({"exclusiveMinimum": 1, "exclusiveMaximum": 1.5, "minimum": 1.25}, [1.25], [1, 1.1, 1.5]),
+        ({"minimum": -0.5, "exclusiveMaximum": 0}, [-0.5, -0.001], [0]),
+        ({"exclusiveMinimum": 1e17, "maximum": 1e17 + 16}, [1e17 + 16], [1e17]),
+    ],
+)
+def test_a_whole_number_that_is_an_exclusive_bound_is_out(compiler, tokenizer, bounds, good, bad):
+    schema = {"type": "number", **bounds}
+    for value in good:
+        jsonschema.validate(value, prepare(schema))
+    grammar = compiler.compile(StructuredOutputsParams(json=schema), 30)
+    for value in bad:
+        tokens = tokenizer.encode(str(value), False)
+        assert grammar.validate([*tokens, min(tokenizer.eos_token_ids)]) <= len(tokens)
 
 
 def test_objects_stay_open_where_that_is_wished():
@@ -123,7 +149,7 @@ def test_keywords_that_say_nothing_are_let_through(schema):
         ({"minLength": -1}, r"\$\.minLength"),
         ({"minProperties": 2}, r"\$\.minProperties"),
         ({"minProperties": "2"}, r"\$\.minProperties"),
-        ({"oneOf": [A, B]}, r"\$\.oneOf"),
+        ({"oneOf": [A, {**A, "required": ["a", "b"]}]}, r"\$\.oneOf"),
         ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, r"\$\.oneOf"),
         ({"$ref": "other.json"}, r"\$\.\$ref"),
         ({"$ref": "#/$defs/x/0"}, r"\$\.\$ref"),

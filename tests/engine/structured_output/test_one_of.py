@@ -1,6 +1,6 @@
 import pytest
 
-from vllm_local.structured_output.one_of import are_disjoint, tag_of
+from vllm_local.structured_output.one_of import are_disjoint, names_apart, tag_of
 from vllm_local.structured_output.schema_refs import SchemaRefs
 
 ROOT = {"$defs": {"text": {"type": "string"}, "one": {"const": 1}}}
@@ -49,3 +49,12 @@ def test_a_tag_is_a_property_that_tells_all_apart():
     assert tag_of([*options, tagged("a")], REFS) is None
     assert tag_of([*options, {"type": "object"}], REFS) is None
     assert tag_of([], REFS) is None
+
+
+def test_objects_are_told_apart_by_what_each_must_do_without():
+    options = [{"required": ["r"]}, {"required": ["l", "w"]}, {"required": ["b", "w"]}]
+    assert names_apart(options, REFS) == [{"l", "b"}, {"r", "b"}, {"r", "l"}]
+    assert names_apart([{"required": ["a"]}, {"required": ["a", "b"]}], REFS) is None
+    assert names_apart([{"required": ["a"]}, {"type": "object"}], REFS) is None
+    assert names_apart([{"required": ["a"]}, {"type": "null"}], REFS) is None
+    assert names_apart([{"type": "object", "required": ["a"]}, {"type": "null"}], REFS) == [set(), set()]
