@@ -1,10 +1,13 @@
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelInvalidRequestError, OutputParserException
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
+from pydantic.v1 import BaseModel as BaseModelV1
+from typing_extensions import TypedDict
 
 from langchain_vllm_local import ChatVLLMLocal
 from vllm_local.errors import InvalidRequestError
@@ -175,6 +178,56 @@ def test_raw_answers_come_along(loader, method):
     both = ChatVLLMLocal().with_structured_output(Person, method=method, include_raw=True).invoke("hi")
     assert (both["parsed"], both["parsing_error"]) == (Person(name="Ada", age=36), None)
     assert both["raw"].usage_metadata
+
+
+class PersonV1(BaseModelV1):
+    """Somebody."""
+
+    name: str
+    age: int = 1
+
+
+@dataclasses.dataclass
+class PersonRecord:
+    """Somebody."""
+
+    name: str
+    age: int = 1
+
+
+class PersonDict(TypedDict):
+    """Somebody."""
+
+    name: str
+    age: int
+
+
+KINDS: dict[str, Any] = {
+    "Pydantic": Person,
+    "Pydantic 1": PersonV1,
+    "dataclass": PersonRecord,
+    "TypedDict": PersonDict,
+    "JSON schema": {"title": "Person", **Person.model_json_schema()},
+}
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_by_every_method(loader, kind, method, strict):
+    schema = KINDS[kind]
+    name = schema.__name__ if isinstance(schema, type) else "Person"
+    say(loader, call(name, name="Ada", age=36) if method == "function_calling" else ADA)
+    ada = schema(name="Ada", age=36) if isinstance(schema, type) else json.loads(ADA)
+    chain = ChatVLLMLocal().with_structured_output(schema, method=method, strict=strict)
+    assert chain.invoke("hi") == list(chain.stream("hi"))[-1] == ada
+    raw = ChatVLLMLocal().with_structured_output(schema, method=method, strict=strict, include_raw=True)
+    both = raw.invoke("hi")
+    assert (both["parsed"], both["parsing_error"]) == (ada, None)
+    assert isinstance(both["raw"], AIMessage)
+    assert [item["parsed"] for item in raw.stream("hi") if "parsed" in item][-1] == ada
+    closed = "'additionalProperties': False" in repr(constraint(loader))
+    assert closed == (strict is True)
 
 
 @pytest.mark.parametrize("method", METHODS)
