@@ -30,14 +30,49 @@ def test_the_provider_is_known_once_it_is_registered(providers):
         assert (llm.model_name, llm.temperature) == ("some/model", 0)
 
 
+UNTOUCHED = """
+import sys
+
+from langchain.agents import create_agent
+from langchain.chat_models import base, init_chat_model
+from langchain_core.language_models import BaseChatModel
+
+
+def state():
+    names = [name for name in sys.modules if name.partition(".")[0] in ("langchain", "langchain_core", "langgraph")]
+    found = {(name, key): id(value) for name in names for key, value in vars(sys.modules[name]).items()}
+    found |= {("BaseChatModel", key): id(value) for key, value in vars(BaseChatModel).items()}
+    return found, dict(base._BUILTIN_PROVIDERS)
+
+
+before, providers = state()
+from langchain_vllm_local import ChatVLLMLocal
+
+llm = ChatVLLMLocal(model="some/model")
+create_agent(llm, [], response_format={"title": "answer", "type": "object", "properties": {}})
+llm.with_structured_output({"type": "object"}), llm.bind_tools([], response_format={"type": "object"})
+after, same_providers = state()
+kept = {key: after.get(key) for key in before if key[1] not in ("__builtins__", "__warningregistry__")}
+assert kept == {key: before[key] for key in kept}, {key for key in kept if kept[key] != before[key]}
+assert not [key for key in after if key[0] == "BaseChatModel" and key not in before]
+assert providers == same_providers
+try:
+    init_chat_model("vllm_local:some/model")
+except ValueError:
+    print("untouched")
+"""
+
+
 def test_nothing_is_touched_without_it():
     code = (
         "import sys, langchain_vllm_local\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] in ('langchain', 'langgraph')]\n"
-        "from langchain.chat_models import base\n"
-        "assert 'vllm_local' not in base._BUILTIN_PROVIDERS\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", UNTOUCHED], check=True, capture_output=True, text=True
+    )
+    assert result.stdout == "untouched\n"
 
 
 def test_a_langchain_without_the_list_is_told(monkeypatch):
