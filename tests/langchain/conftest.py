@@ -66,3 +66,9 @@ def pytest_runtest_makereport(item, call):
     if report.skipped:
         item.config.stash.setdefault(SKIPPED, set()).add(item.nodeid)
     return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says which were skipped, one by one."""
+    for node_id in sorted(config.stash.get(SKIPPED, ())):
+        terminalreporter.write_line(f"skipped {node_id}")

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar
 import openai
 import pytest
 from langchain.agents import create_agent  # noqa: TID251 - it is about agents
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain.agents.middleware import AgentMiddleware  # noqa: TID251 - the same
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
@@ -20,7 +21,10 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_vllm_local import ChatVLLMLocal
+from tests.engine.server.serving import Running
 from tests.langchain.conftest import SKIPPED
+from vllm_local.async_llm import AsyncLLM
+from vllm_local.config import EngineConfig
 from vllm_local.starter import starter_path
 
 pytestmark = [
@@ -96,6 +100,20 @@ def rate(stars: int) -> str:
     return f"{stars} stars"
 
 
+@tool
+def recommend(setup: str, *, warmly: bool) -> str:
+    """Recommends a joke."""
+    return f"{setup}{'!' * warmly}"
+
+
+class CallsOnce(AgentMiddleware):
+    """Has a model call a tool first, and answer then, whatever it knows."""
+
+    def wrap_model_call(self, request, handler):
+        choice = "none" if isinstance(request.messages[-1], ToolMessage) else "any"
+        return handler(request.override(tool_choice=choice, model_settings={"parallel_tool_calls": False}))
+
+
 JOKES: dict[str, Any] = {
     "pydantic": Joke,
     "pydantic_v1": JokeV1,
@@ -125,8 +143,11 @@ class FormTests:
     def test_an_answer_has_its_form(self, model, kind, method):
         schema = JOKES[kind]
         chain = model.with_structured_output(schema, method=method)
-        check_joke(chain.invoke("Tell me a joke about cats."), schema)
         check_joke(list(chain.stream("Tell me a joke about cats."))[-1], schema)
+        strict = model.with_structured_output(schema, method=method, include_raw=True, strict=True)
+        answer = strict.invoke("Tell me a joke about cats.")
+        check_joke(answer["parsed"], schema)
+        assert (answer["parsing_error"], answer["raw"].response_metadata["finish_reason"]) == (None, "stop")
 
     @pytest.mark.parametrize("method", METHODS)
     async def test_an_answer_has_its_form_async(self, model, method):
@@ -141,6 +162,15 @@ class FormTests:
             assert all(rate.invoke(call["args"]) for call in answer.tool_calls)
         else:
             check_joke(Joke.model_validate_json(answer.text), Joke)
+
+    def test_an_agent_calls_its_tools(self, model):
+        agent = create_agent(model, [rate, recommend], middleware=[CallsOnce()])
+        question: Any = {"messages": [HumanMessage("Rate it, please!")]}
+        for state in (agent.invoke(question), list(agent.stream(question, stream_mode="values"))[-1]):
+            _, asked, result, answer = state["messages"]
+            (call,) = asked.tool_calls
+            assert result.text == {"rate": rate, "recommend": recommend}[call["name"]].invoke(call["args"])
+            assert (result.tool_call_id, result.status, answer.tool_calls) == (call["id"], "success", [])
 
     def test_an_agent_gives_an_object(self, model):
         model.warm_up()
@@ -209,7 +239,7 @@ class TestIntegration(FormTests, ChatModelIntegrationTests):
         messages = [SystemMessage("You are a helpful assistant. " * 10), HumanMessage("Hello!")]
         llm.invoke(messages)
         answer: Any = llm.invoke(messages, stream=stream)
-        assert answer.usage_metadata["input_token_details"]["cache_read"] > 0
+        assert answer.usage_metadata["input_token_details"]["cache_read"] >= EngineConfig().block_size
         return answer
 
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
@@ -224,12 +254,17 @@ def starter_thinks():
     return "<think>" in (starter_path() / "tokenizer_config.json").read_text(encoding="utf-8")
 
 
+NAMES = ("starter", "alias")
+
+
 @pytest.fixture(scope="session")
-def served(starter_arguments):
-    """A server of the starter model, which answers to its path too."""
-    llm = ChatVLLMLocal(backend="server", **starter_arguments)
-    yield llm
-    llm.shutdown()
+def served():
+    """The address of a server of the starter model, which has two names."""
+    engine = AsyncLLM(EngineConfig(kv_cache_memory_bytes=64 * 2**20, use_tqdm_on_load=False))
+    running = Running(engine, port=0, served_model_name=NAMES, enable_prompt_tokens_details=True)
+    running.start()
+    yield f"{running.address}/v1"
+    running.stop()
 
 
 @pytest.mark.enable_socket
@@ -247,15 +282,17 @@ class TestAttached(TestIntegration):
 
     @property
     def chat_model_params(self):
-        server = self.served.server
-        return {"max_tokens": 64, "temperature": 0, "base_url": server.base_url, "api_key": server.api_key}
+        return {"max_tokens": 64, "temperature": 0, "base_url": self.served, "model": NAMES[0], "api_key": "EMPTY"}
 
     @property
     def model_override_value(self):
-        return self.served.model_name
+        return NAMES[1]
 
 
 @pytest.mark.enable_socket
+# Warnings of its own, about what OpenAI's client parsed, and about classes of Pydantic 1.
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
+@pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning")
 class TestChatOpenAI(TestAttached):
     """LangChain's own class on our server."""
 
@@ -268,8 +305,7 @@ class TestChatOpenAI(TestAttached):
         # A client of its own, since the one that LangChain keeps belongs to the first test's event loop; and no
         # connection outlives its request, since nobody closes the client.
         own = {"http_async_client": openai.DefaultAsyncHttpxClient(), "default_headers": {"Connection": "close"}}
-        own |= {"model": self.served.model_name, "stream_usage": True}
-        return {**super().chat_model_params, **own}
+        return {**super().chat_model_params, **own, "stream_usage": True}
 
     @property
     def supports_json_mode(self):
@@ -284,6 +320,7 @@ class TestChatOpenAI(TestAttached):
     test_an_answer_has_its_form_async = None
     test_an_answer_is_a_call_or_has_its_form = None  # type: ignore[assignment]
     test_an_agent_gives_an_object = None  # type: ignore[assignment]
+    test_an_agent_calls_its_tools = None  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
