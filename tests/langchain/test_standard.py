@@ -327,7 +327,7 @@ class TestChatOpenAI(TestAttached):
 def random_models(random_folder, starter_arguments):
     """The same on each way to run it; one server for two of them."""
     # A model that knows nothing would go on calling.
-    common: dict[str, Any] = {"temperature": 0, "max_tokens": 100, "extra_body": {"parallel_tool_calls": False}}
+    common: dict[str, Any] = {"temperature": 0, "max_tokens": 64, "extra_body": {"parallel_tool_calls": False}}
     server = ChatVLLMLocal(model=random_folder, backend="server", **starter_arguments, **common)
 
     def attached():
