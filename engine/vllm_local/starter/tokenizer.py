@@ -31,12 +31,21 @@ MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
 VOCABULARY = 3328
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_LENGTH = 4096
-# A value must be the same tokens wherever it stands, or it could not be copied: digits and characters of other scripts
-# one by one, no space before a capital, and a quotation mark with the JSON marks around it but with nothing of the text
-# that it encloses.
+# Words that begin no value, and so may carry the space before them: it saves a tenth of all tokens.
+_JOINED = (
+    "a|about|am|an|and|any|are|as|at|be|by|can|des|did|do|does|du|el|es|está|for|from|gusta|has|have|her|his|if|in|"
+    "integer|into|is|it|its|know|la|le|may|me|must|my|ne|nicht|no|non|not|now|of|on|or|our|pas|plaît|please|que|"
+    "said|she|should|sorry|string|tell|than|that|the|their|them|then|there|they|this|to|us|very|vous|want|was|we|"
+    "which|whose|will|with|would|you|your|à|è"
+)
+# A value must be the same tokens wherever it stands, or it could not be copied: no space before a word, a capital or a
+# sign that values begin with, digits and characters of other scripts one by one, and a quotation mark with the JSON
+# marks around it but with nothing of the text that it encloses.
 _PATTERN = (
-    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{M}]+|[\p{Lu}\p{Lt}][\p{Ll}\p{M}]*|[\p{Lo}\p{Lm}\p{N}]"
-    r"| ?[\[{]*\"[\]}:,]*[\r\n]*| ?[^\s\p{L}\p{N}\"]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    rf"'(?:s|t|re|ve|m|ll|d)(?!\p{{L}})| (?:{_JOINED})(?![\p{{L}}\p{{M}}_])"
+    r"|[\p{Ll}\p{M}]+|[\p{Lu}\p{Lt}][\p{Ll}\p{M}]*|[\p{Lo}\p{Lm}\p{N}]"
+    r"| ?[\[{]*\"[\]}:,]*[\r\n]*| ?[^\s\p{L}\p{N}\"+#@/.€$][^\s\p{L}\p{N}\"]*[\r\n]*|[^\s\p{L}\p{N}\"]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _logger = logging.getLogger(__name__)
 

@@ -39,8 +39,6 @@ from vllm_local.starter.tables import read_blocks
 Maker = Callable[[Source], Conversation | Sequence[Message]]
 
 _ROOM = 1024
-_LONG_ROOM = 2300
-_LONG_CHARACTERS = 6_000
 _TRIES = 40
 
 
@@ -54,7 +52,8 @@ class Skill:
         frames: "train" or "heldout": which ways to ask.
         values: "train" or "heldout": which words, names, numbers and tools.
         sentences: Which sentences to translate.
-        characters: Length that the prompt has at least; about three characters are a token.
+        room: Tokens that a conversation may take, about.
+        characters: Length that the prompt has at least; about three characters are a token, of JSON two and a half.
         drawn_as: Name of the skill whose very samples these are, judged in another way.
     """
 
@@ -63,13 +62,13 @@ class Skill:
     frames: str = "heldout"
     values: str = "heldout"
     sentences: Split = TRAIN
+    room: int = _ROOM
     characters: int = 0
     drawn_as: str = ""
 
     def samples(self, rng: Random) -> Iterator[Sample]:
         """Yield samples without end."""
-        room = _LONG_ROOM if self.characters else _ROOM
-        source = Source(rng, frames=self.frames, values=self.values, sentences=self.sentences, room=room)
+        source = Source(rng, frames=self.frames, values=self.values, sentences=self.sentences, room=self.room)
         while True:
             sample = sample_of(self.maker(source), self.accept)
             if len(sample.prompt) >= self.characters:
@@ -89,11 +88,11 @@ SKILLS: dict[str, Skill] = {
     "translation: new ways to ask": Skill(translate_one_frame, sentences=HELD_OUT_PAIRS),
     "recall: new names and numbers": Skill(recall_one, frames="train"),
     "recall: new ways to tell and ask": Skill(recall_one),
-    "recall: at 2,000 tokens": Skill(long_recall, characters=_LONG_CHARACTERS),
+    "recall: at 2,000 tokens": Skill(long_recall, room=2300, characters=6_000),
     "small talk": Skill(_smalltalk),
     "says that it does not know": Skill(unknown),
     "tools: the right one with all arguments": Skill(call_one),
-    "tools: the same at 2,000 tokens": Skill(long_agent, characters=_LONG_CHARACTERS),
+    "tools: the same at 2,000 tokens": Skill(long_agent, room=1800, characters=4_900),
     "tools: non-ASCII arguments": Skill(call_foreign_text),
     "tools: two calls": Skill(call_two),
     "tools: call without arguments": Skill(call_without_arguments),

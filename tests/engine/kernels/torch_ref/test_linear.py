@@ -5,7 +5,7 @@ import torch
 
 from vllm_local.errors import InvalidConfigError
 from vllm_local.kernels.torch_ref import TorchKernels
-from vllm_local.kernels.torch_ref.linear import OneDnnLinear, PlainLinear, make_linear
+from vllm_local.kernels.torch_ref.linear import OneDnnLinear, PlainLinear, make_linear, rounded_rows
 
 ONEDNN = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 DTYPES = [torch.float32, torch.bfloat16]
@@ -51,16 +51,26 @@ def test_which_layout(machine: str, monkeypatch: pytest.MonkeyPatch):
     assert layout(torch.float32, "meta") is PlainLinear
 
 
+@pytest.mark.parametrize("num_rows", [0, 1, 7, 9, 33, 70])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_both_layouts_compute_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+def test_both_layouts_compute_the_same(dtype: torch.dtype, num_rows: int, monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
-    weight, bias, rows = (torch.randn(shape).to(dtype) for shape in ((33, 20), (33,), (7, 20)))
+    weight, bias, rows = (torch.randn(shape).to(dtype) for shape in ((33, 20), (33,), (num_rows, 20)))
     results = []
     for available in (True, False):
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda available=available: available)
         results.append(make_linear(weight, bias)(rows))
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
+
+
+def test_onednn_sees_few_numbers_of_rows():
+    numbers = range(1, 2049)
+    rounded = [rounded_rows(number) for number in numbers]
+    assert len(set(rounded)) <= 60
+    assert rounded == sorted(rounded)
+    assert all(number <= more <= 1.25 * number for number, more in zip(numbers, rounded, strict=True))
+    assert [rounded_rows(more) for more in rounded] == rounded
 
 
 def test_weights_are_copied_and_converted():
