@@ -142,6 +142,28 @@ class AsyncLLM:
         self._thread.start_requests([prepared])
         return RequestStream(self, prepared.collector)
 
+    async def submit_async(self, prompt: Prompt, params: SamplingParams, **options: Any) -> RequestStream:
+        """Does what `submit` does in another thread; what is slow to compile holds none that other requests need.
+
+        Args:
+            prompt: As for `submit`.
+            params: As for `submit`.
+            **options: As for `submit`.
+
+        Raises:
+            InvalidRequestError: An argument is wrong; nothing was started.
+            ContextLengthError: The prompt leaves no room for an answer.
+            EngineError: The engine has ended.
+        """
+        compiling = await self.off_loop(self._input_processor.begin_grammar, params)
+        if compiling is not None:
+            waiting = asyncio.wrap_future(compiling)
+            waiting.add_done_callback(_take_note)
+            # Others may wait for the same, so that a cancelled task must not cancel it.
+            await asyncio.wait([waiting])
+            waiting.result()
+        return await self.off_loop(functools.partial(self.submit, **options), prompt, params)
+
     def submit_batch(
         self, prompts: Sequence[Prompt], params: Sequence[SamplingParams], priorities: Sequence[int]
     ) -> list[RequestStream]:
@@ -170,8 +192,8 @@ class AsyncLLM:
         cache_salt: str | None = None,
     ) -> AsyncIterator[RequestOutput]:
         """Yields a request's outputs; leaving the loop or cancelling the task aborts it. Arguments as for `submit`."""
-        submit = functools.partial(self.submit, request_id=request_id, priority=priority, cache_salt=cache_salt)
-        async with await self.off_loop(submit, prompt, sampling_params) as stream:
+        options = {"request_id": request_id, "priority": priority, "cache_salt": cache_salt}
+        async with await self.submit_async(prompt, sampling_params, **options) as stream:
             async for output in stream:
                 yield output
 
@@ -307,3 +329,9 @@ class AsyncLLM:
 def _stop(thread: EngineThread, process_id: int) -> None:
     if process_id == os.getpid():
         thread.stop()
+
+
+def _take_note(future: asyncio.Future[Any]) -> None:
+    """Looks at an error that nobody may be left to look at."""
+    if not future.cancelled():
+        future.exception()

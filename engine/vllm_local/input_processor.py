@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -111,6 +112,18 @@ class InputProcessor:
             output_kind=params.output_kind,
         )
         return PreparedRequest(requests, collector)
+
+    def begin_grammar(self, params: SamplingParams) -> Future[Any] | None:
+        """Begins to compile what an answer must look like, and waits for nothing; `prepare` waits for the rest.
+
+        Returns:
+            What may be waited for before `prepare`, which raises its errors; None where there is nothing to compile.
+
+        Raises:
+            InvalidRequestError: A structural tag is malformed.
+        """
+        form = params.structured_outputs if isinstance(params, SamplingParams) else None
+        return None if form is None else self._grammars.begin(form)
 
     def _read_prompt(self, prompt: Prompt) -> tuple[str | None, list[int]]:
         """Returns the prompt's text, where there is one, and its tokens."""

@@ -12,7 +12,9 @@ from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Constraint
 
 MAX_GRAMMAR_BYTES = 1 << 20
-"""Of a schema, a grammar, a regular expression, or all choices together, as UTF-8."""
+"""Of a schema, a regular expression, or all choices together, as UTF-8."""
+MAX_LARK_BYTES = 1 << 18
+"""Of a grammar; it may have as many levels as it has some bytes, and each costs the compiler some of its stack."""
 MAX_NUMBER_OF_CHOICES = 10_000
 MAX_NESTING = 64
 """Levels of a schema; each costs the compiler, which is recursive, some of its stack."""
@@ -99,8 +101,9 @@ def _check_size(name: str, text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise _invalid(name, f"holds half a surrogate pair, which is no character ({error})") from error
-    if size > MAX_GRAMMAR_BYTES:
-        raise _invalid(name, f"takes at most {MAX_GRAMMAR_BYTES} bytes, got {size}")
+    most = MAX_LARK_BYTES if name == "grammar" else MAX_GRAMMAR_BYTES
+    if size > most:
+        raise _invalid(name, f"takes at most {most} bytes, got {size}")
 
 
 def _as_choices(choice: object) -> tuple[str, ...] | None:

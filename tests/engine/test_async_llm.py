@@ -34,6 +34,8 @@ from vllm_local.errors import (
     InvalidRequestError,
 )
 from vllm_local.sampling_params import RequestOutputKind, SamplingParams
+from vllm_local.structured_output import GrammarCompiler
+from vllm_local.structured_outputs_params import StructuredOutputsParams
 
 FOREVER = SamplingParams(max_tokens=100)
 DELTA = RequestOutputKind.DELTA
@@ -233,6 +235,31 @@ class TestAsync:
     async def test_generate(self, engine):
         texts = [output.outputs[0].text async for output in engine.generate("Hi", SamplingParams(max_tokens=9))]
         assert texts[-1] == answer_of(9)
+
+    async def test_slow_compiling_holds_up_nobody_else(self, engine, monkeypatch):
+        gate, compile_now = threading.Event(), GrammarCompiler._compile
+
+        def compile_later(*args):
+            assert gate.wait(60)
+            return compile_now(*args)
+
+        monkeypatch.setattr(GrammarCompiler, "_compile", compile_later)
+        slow = SamplingParams(max_tokens=9, structured_outputs=StructuredOutputsParams(regex="(?s:.*)"))
+        left, *stay = [asyncio.create_task(engine.submit_async("Hi", slow)) for _ in range(6)]
+        free = await asyncio.wait_for(engine.submit_async("Hi", SamplingParams(max_tokens=3)), 30)
+        assert [output async for output in free][-1].outputs[0].text == answer_of(3)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        gate.set()
+        for stream in await asyncio.gather(*stay):
+            assert [output async for output in stream][-1].outputs[0].text == answer_of(9)
+
+    async def test_what_cannot_be_compiled_is_told_the_caller(self, engine):
+        with pytest.raises(InvalidRequestError, match="cannot be compiled"):
+            await engine.submit_async(
+                "Hi", SamplingParams(max_tokens=3, structured_outputs=StructuredOutputsParams(regex="(("))
+            )
 
     async def test_many_tasks_in_one_loop(self, engine):
         async def ask(index):

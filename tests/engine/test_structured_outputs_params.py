@@ -6,7 +6,7 @@ import pytest
 from vllm_local.errors import InvalidRequestError
 from vllm_local.grammar_spec import Text
 from vllm_local.sampling_params import SamplingParams, StructuredOutputsParams
-from vllm_local.structured_outputs_params import MAX_GRAMMAR_BYTES, MAX_NESTING, MAX_NUMBER_OF_CHOICES
+from vllm_local.structured_outputs_params import MAX_GRAMMAR_BYTES, MAX_LARK_BYTES, MAX_NESTING, MAX_NUMBER_OF_CHOICES
 
 
 def nested(levels):
@@ -69,6 +69,7 @@ def test_a_schema_is_a_mapping_of_its_own_afterwards():
         ({"choice": ["a", ""]}, ".choice"),
         ({"choice": [str(i) for i in range(MAX_NUMBER_OF_CHOICES + 1)]}, ".choice"),
         ({"grammar": ""}, ".grammar"),
+        ({"grammar": "a" * (MAX_LARK_BYTES + 1)}, ".grammar"),
         ({"json_object": "yes"}, ".json_object"),
         ({"regex": "a", "disable_any_whitespace": "no"}, ".disable_any_whitespace"),
         ({"json": {}, "whitespace_pattern": 1}, ".whitespace_pattern"),

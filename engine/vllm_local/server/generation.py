@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import TypeAlias
@@ -47,9 +46,9 @@ class Generation:
         """
         ticket = context.admission.enter(params.n, len(token_ids))
         record = context.metrics.begin(params)
-        submit = functools.partial(context.engine.submit, priority=priority, cache_salt=cache_salt)
+        options = {"priority": priority, "cache_salt": cache_salt}
         try:
-            stream = await context.engine.off_loop(submit, {"prompt_token_ids": token_ids}, params)
+            stream = await context.engine.submit_async({"prompt_token_ids": token_ids}, params, **options)
         except BaseException as error:
             ticket.leave()
             if isinstance(error, asyncio.CancelledError):

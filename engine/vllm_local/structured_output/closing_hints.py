@@ -22,7 +22,7 @@ from vllm_local.grammar_spec import (
 from vllm_local.structured_output.json_schema import prepare_schema
 from vllm_local.structured_output.regex_size import regex_size
 from vllm_local.structured_output.shortest_match import shortest_match
-from vllm_local.structured_output.shortest_values import MAX_TEXT, ShortestValues
+from vllm_local.structured_output.shortest_values import MAX_DEPTH, MAX_TEXT, ShortestValues
 from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 
 MAX_TEXTS = 24
@@ -134,32 +134,32 @@ class _Sizes:
         # By identity: a part that many refer to, or that refers to itself, is looked at once.
         self._known: dict[int, int] = {}
 
-    def of(self, node: Any) -> int:
-        """Returns a part's tokens, at most `MAX_GROWTH`."""
-        if not isinstance(node, Mapping):
+    def of(self, node: Any, depth: int = MAX_DEPTH) -> int:
+        """Returns a part's tokens, at most `MAX_GROWTH`; what lies deeper counts as one."""
+        if not isinstance(node, Mapping) or depth == 0:
             return 1
         if id(node) not in self._known:
             self._known[id(node)] = 1
-            self._known[id(node)] = min(MAX_GROWTH, self._own(node) + self._beside(node))
+            self._known[id(node)] = min(MAX_GROWTH, self._own(node, depth - 1) + self._beside(node, depth - 1))
         return self._known[id(node)]
 
-    def _own(self, node: Mapping[str, Any]) -> int:
+    def _own(self, node: Mapping[str, Any], depth: int) -> int:
         literals = [self._count(json.dumps(value)) for value in _literals(node)]
         size = max(literals, default=2) + _count(node.get("minLength"))
         if isinstance(node.get("pattern"), str):
             size += regex_size(node["pattern"])
         size += _FORMAT_GROWTH if "format" in node else 0
-        size += _count(node.get("minItems")) * (1 + self.of(node.get("items")))
+        size += _count(node.get("minItems")) * (1 + self.of(node.get("items"), depth))
         properties = node.get("properties")
         for name in node["required"] if isinstance(node.get("required"), list) else ():
             inner = properties.get(name) if isinstance(properties, Mapping) and isinstance(name, str) else None
-            size += self._count(json.dumps(name)) + 2 + self.of(inner)
+            size += self._count(json.dumps(name)) + 2 + self.of(inner, depth)
         return size
 
-    def _beside(self, node: Mapping[str, Any]) -> int:
+    def _beside(self, node: Mapping[str, Any], depth: int) -> int:
         lists = (node.get(keyword) for keyword in ("anyOf", "oneOf", "allOf"))
         options = [option for found in lists if isinstance(found, list) for option in found]
-        return max((self.of(option) for option in (*options, self._target(node.get("$ref")))), default=0)
+        return max((self.of(option, depth) for option in (*options, self._target(node.get("$ref")))), default=0)
 
     def _target(self, reference: Any) -> Any:
         if not isinstance(reference, str) or not reference.startswith("#"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from llguidance import LLMatcher
@@ -26,6 +27,7 @@ from vllm_local.request import Grammar
 from vllm_local.structured_output.budget import Budget
 from vllm_local.structured_output.closer import Closer
 from vllm_local.structured_output.closing_hints import ShortestTexts, fixed_texts, growth
+from vllm_local.structured_output.compile_threads import CompileThreads
 from vllm_local.structured_output.grammar import TokenGrammar
 from vllm_local.structured_output.lark_writer import LarkWriter
 from vllm_local.structured_output.limits import GrammarLimits
@@ -44,7 +46,7 @@ _SCHEMA_ERROR = "failed to compile JSON schema: "
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class CompiledConstraint:
     """What requests with the same constraint share.
 
     Attributes:
@@ -63,8 +65,8 @@ class _Compiled:
 class GrammarCompiler:
     """Compiles constraints for one model, and keeps the last ones. Safe to use from any number of threads.
 
-    Compiling takes from a millisecond to some hundreds, most of it without the interpreter lock; never do it on the
-    engine's thread.
+    Compiling takes from a millisecond to a second or two, most of it without the interpreter lock, on threads of its
+    own; never wait for it on the engine's thread, nor on one that other requests need.
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, limits: GrammarLimits | None = None) -> None:
@@ -79,9 +81,11 @@ class GrammarCompiler:
         self._vocab_size = vocab_size
         self._limits = limits or GrammarLimits()
         self._lock = threading.Lock()
+        self._bridge_lock = threading.Lock()
+        self._threads = CompileThreads()
         self._bridge: TokenizerBridge | None = None
         self._special_tokens: Mapping[str, int] = {}
-        self._compiled: OrderedDict[str, _Compiled] = OrderedDict()
+        self._compiled: OrderedDict[str, Future[CompiledConstraint]] = OrderedDict()
 
     def compile(self, params: StructuredOutputsParams, max_tokens: int) -> Grammar:
         """Returns the grammar of a new answer.
@@ -93,29 +97,43 @@ class GrammarCompiler:
         Raises:
             InvalidRequestError: The constraint is malformed, not supported, too large, or fits no text.
         """
+        compiled = self.begin(params).result()
         bridge = self._load_bridge()
-        parameter = f"structured_outputs.{params.kind}"
+        budget = Budget(compiled.closer, bridge, compiled.way, compiled.growth, max_tokens)
+        return TokenGrammar(compiled.matcher.deep_copy(), bridge, budget, _parameter_of(params))
+
+    def begin(self, params: StructuredOutputsParams) -> Future[CompiledConstraint]:
+        """Begins to compile a constraint, and waits for nothing; `compile` finds it.
+
+        Args:
+            params: The form that answers must have.
+
+        Returns:
+            What may be waited for; an error of `compile`'s is its result as well.
+
+        Raises:
+            InvalidRequestError: A structural tag is malformed.
+        """
         constraint = as_constraint(params)
         key = constraint_key(constraint)
         with self._lock:
-            compiled = self._compiled.get(key)
-            if compiled is not None:
+            begun = self._compiled.get(key)
+            if begun is not None and not (begun.done() and begun.exception() is not None):
                 self._compiled.move_to_end(key)
-        if compiled is None:
-            compiled = self._compile(constraint, bridge, parameter)
-            with self._lock:
-                self._compiled[key] = compiled
-                while len(self._compiled) > self._limits.cached_grammars:
-                    self._compiled.popitem(last=False)
-        budget = Budget(compiled.closer, bridge, compiled.way, compiled.growth, max_tokens)
-        return TokenGrammar(compiled.matcher.deep_copy(), bridge, budget, parameter)
+                return begun
+            # Errors name the request's field, and the same constraint may come in another one.
+            begun = self._threads.submit(len(key), self._compile, constraint, _parameter_of(params))
+            self._compiled[key] = begun
+            while len(self._compiled) > self._limits.cached_grammars:
+                self._compiled.popitem(last=False)
+        return begun
 
     def limit_thinking(self, grammar: Grammar | None, budget: ThinkingBudget) -> Grammar:
         """Returns a grammar that ends long thoughts, and leaves the rest of the answer to another, if there is one."""
         return ThinkingGrammar(budget, self._load_bridge(), grammar)
 
     def _load_bridge(self) -> TokenizerBridge:
-        with self._lock:
+        with self._bridge_lock:
             if self._bridge is None:
                 self._bridge = TokenizerBridge(self._tokenizer, self._vocab_size)
                 self._special_tokens = self._bridge.special_tokens()
@@ -132,7 +150,8 @@ class GrammarCompiler:
             raise InvalidRequestError(message, parameter=parameter)
         return matcher
 
-    def _compile(self, constraint: Constraint, bridge: TokenizerBridge, parameter: str) -> _Compiled:
+    def _compile(self, constraint: Constraint, parameter: str) -> CompiledConstraint:
+        bridge = self._load_bridge()
         for part in sub_constraints(constraint):
             # What is wrong with a part behind other text would come out in mid-answer only.
             if isinstance(part, (Json, Lark, Pattern)) and part is not constraint:
@@ -141,7 +160,7 @@ class GrammarCompiler:
         texts = ShortestTexts(bridge, parameter)
         closer = Closer(bridge, fixed_texts(constraint, bridge), texts.hints(constraint))
         way = _first_way(matcher, texts.of(constraint), bridge) or closer.close(matcher, MAX_FIRST_WAY)
-        return _Compiled(matcher, closer, way, max(len(way or ()), growth(constraint, bridge)))
+        return CompiledConstraint(matcher, closer, way, max(len(way or ()), growth(constraint, bridge)))
 
 
 def as_constraint(params: StructuredOutputsParams) -> Constraint:
@@ -170,6 +189,10 @@ def _without_start(params: StructuredOutputsParams) -> Constraint:
     if isinstance(params.structural_tag, Mapping):
         return StructuralTags("structured_outputs.structural_tag", whitespace).read(params.structural_tag)
     return Json(params.json if isinstance(params.json, Mapping) else {"type": "object"}, whitespace)
+
+
+def _parameter_of(params: StructuredOutputsParams) -> str:
+    return f"structured_outputs.{params.kind}"
 
 
 def _first_way(matcher: LLMatcher, text: str | None, bridge: TokenizerBridge) -> list[int] | None:

@@ -10,6 +10,8 @@ from vllm_local.errors import InvalidRequestError
 
 MAX_GRAMMAR_DEPTH = 200
 """Open brackets at one place; the translator is recursive."""
+MAX_RULES = 1000
+"""The translator's work grows with their square."""
 _QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\\n])*' | \[(?:\\.|[^\]\\])*\] | \#[^\n]* """, re.VERBOSE)
 """Texts, sets of characters and comments: quotes inside of them are not their own."""
 _RULE = re.compile(r"^[ \t]*[A-Za-z_][\w-]*[ \t]*::=", re.MULTILINE)
@@ -28,11 +30,14 @@ def to_lark(grammar: str, parameter: str) -> str:
         parameter: Whose fault an error is.
 
     Raises:
-        InvalidRequestError: The EBNF is malformed.
+        InvalidRequestError: The EBNF is malformed, or too large.
     """
     if not is_ebnf(grammar):
         return grammar
     _check_depth(grammar, parameter)
+    if len(_RULE.findall(grammar)) > MAX_RULES:
+        message = f"The grammar has more than {MAX_RULES} rules in EBNF; write fewer, or write it in Lark."
+        raise InvalidRequestError(message, parameter=parameter)
     try:
         return gbnf_to_lark(_with_double_quotes(grammar))
     except Exception as error:  # the translator raises bare Exception

@@ -15,6 +15,7 @@ from vllm_local.grammar_spec import Chain, Constraint, FreeText, Json, Lark, One
 from vllm_local.structured_output.ebnf import to_lark
 from vllm_local.structured_output.json_schema import prepare_schema
 from vllm_local.structured_output.regex_size import check_regex_size
+from vllm_local.structured_outputs_params import MAX_LARK_BYTES
 
 _ANY_TEXT = "/(?s:.*)/"
 _NO_UNICODE_ESCAPES = 'nrbtf\\"'
@@ -88,6 +89,9 @@ class LarkWriter:
         return self._rule("PATTERN", f"/{regex_to_lark(part.regex, 'd')}/")
 
     def _grammar(self, part: Lark) -> str:
+        if len(part.grammar.encode()) > MAX_LARK_BYTES:
+            message = f"{self._parameter} takes grammars of at most {MAX_LARK_BYTES} bytes."
+            raise InvalidRequestError(message, parameter=self._parameter)
         name = f"grammar_{len(self._grammars)}"
         text = to_lark(part.grammar, self._parameter)
         for literal in _REGEX_LITERAL.findall(text):

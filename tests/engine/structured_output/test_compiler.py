@@ -16,7 +16,7 @@ from vllm_local.grammar_spec import Chain, FreeText, Json, OneOf, Pattern, Repea
 from vllm_local.structured_output import GrammarCompiler, GrammarLimits
 from vllm_local.structured_output.compiler import as_constraint
 from vllm_local.structured_output.schema_keywords import ASSERTIONS, SUBSCHEMA_LISTS, SUBSCHEMA_MAPS, SUBSCHEMAS
-from vllm_local.structured_outputs_params import StructuredOutputsParams
+from vllm_local.structured_outputs_params import MAX_LARK_BYTES, StructuredOutputsParams
 
 QUICK = settings(
     derandomize=True,
@@ -251,6 +251,47 @@ def test_compiled_grammars_are_shared_and_the_oldest_forgotten(tokenizer):
     for regex in ("c", "d", "e"):
         small.compile(StructuredOutputsParams(regex=regex), 5)
     assert len(small._compiled) == 2
+
+
+def test_what_is_being_compiled_is_not_compiled_again(tokenizer):
+    fresh = GrammarCompiler(tokenizer, tokenizer.vocab_size)
+    good, bad = StructuredOutputsParams(regex="[ab]"), StructuredOutputsParams(regex="((")
+    assert fresh.begin(good) is fresh.begin(StructuredOutputsParams(regex="[ab]"))
+    refused = fresh.begin(bad)
+    assert isinstance(refused.exception(60), InvalidRequestError)
+    assert fresh.begin(bad) is not refused, "an error is found again, in the words of its own request"
+
+
+def chain_of_references(length):
+    links = {f"d{i}": required(a={"$ref": f"#/$defs/d{i + 1}"}) for i in range(length)}
+    return {"$defs": {**links, f"d{length}": {"type": "null"}}, "$ref": "#/$defs/d0"}
+
+
+def chain_of_rules(length, name, rule):
+    return "\n".join(rule.format(this=f"{name}{i}", next=f"{name}{i + 1}") for i in range(length))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"json": chain_of_references(2500)},
+        {"json": {"$defs": {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(2500)}, "anyOf": [True]}},
+        {"grammar": "start: r0\n" + chain_of_rules(12_000, "r", '{this}: "x" {next}') + '\nr12000: "y"'},
+        {"grammar": "start: A0\n" + chain_of_rules(12_000, "A", '{this}: "x" {next}') + '\nA12000: "y"'},
+        {"grammar": f"start: %json {json.dumps(chain_of_references(2500))}"},
+        {"grammar": "root ::= r0\n" + chain_of_rules(5000, "r", '{this} ::= "x" {next}') + '\nr5000 ::= "y"'},
+    ],
+    ids=["references", "references in place", "rules", "terminals", "references in Lark", "EBNF"],
+)
+def test_levels_without_end_end_no_process(compiler, form):
+    with suppress(InvalidRequestError):
+        compiler.compile(StructuredOutputsParams(**form), 50)
+
+
+def test_a_grammar_inside_of_tags_is_no_larger_than_another(compiler):
+    grammar = {"type": "grammar", "grammar": 'start: "a"' + "\n" * MAX_LARK_BYTES}
+    with pytest.raises(InvalidRequestError, match=f"at most {MAX_LARK_BYTES} bytes"):
+        compiler.compile(StructuredOutputsParams(structural_tag={"format": grammar}), 50)
 
 
 def test_many_threads_may_compile(tokenizer):

@@ -1,7 +1,7 @@
 import pytest
 
 from vllm_local.errors import InvalidRequestError
-from vllm_local.structured_output.ebnf import MAX_GRAMMAR_DEPTH, is_ebnf, to_lark
+from vllm_local.structured_output.ebnf import MAX_GRAMMAR_DEPTH, MAX_RULES, is_ebnf, to_lark
 
 
 def test_lark_comes_back_as_it_is():
@@ -20,7 +20,8 @@ def test_ebnf_is_translated_with_quotes_of_both_kinds():
 @pytest.mark.parametrize(
     "grammar",
     ["root ::= ", "root ::= missing", 'other ::= "a"', "root ::= [a", 'root ::= "\\q"', 'root ::= "a"{x}',
-     "root ::= " + "(" * (MAX_GRAMMAR_DEPTH + 1)],
+     "root ::= " + "(" * (MAX_GRAMMAR_DEPTH + 1),
+     "\n".join(["root ::= r0", *(f'r{i} ::= "a"' for i in range(MAX_RULES))])],
 )  # fmt: skip
 def test_what_is_no_grammar_is_refused(grammar):
     if grammar == "root ::= ":
