@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import AIMessageChunk
+import json
+
+from langchain_core.messages import AIMessageChunk, ToolCallChunk
 from langchain_core.messages.tool import tool_call_chunk
 
 REASONING = "reasoning_content"
@@ -22,6 +24,8 @@ class ChunkWriter:
         self._kind = ""
         self._num_changes = 0
         self._indexes: dict[int, int] = {}
+        self._last_number = 0
+        self._last_arguments = ""
 
     def text(self, text: str) -> AIMessageChunk:
         """Returns a piece of what is said."""
@@ -47,10 +51,49 @@ class ChunkWriter:
         """
         self._enter("call")
         number = self._indexes.setdefault(index, max([self._num_changes - 1, *(i + 1 for i in self._indexes.values())]))
+        if number != self._last_number or name:
+            self._last_number, self._last_arguments = number, ""
+        self._last_arguments += arguments or ""
         chunk = tool_call_chunk(name=name, args=arguments, id=call_id, index=number)
         return AIMessageChunk(content="", tool_call_chunks=[chunk])
+
+    def cut_off(self) -> list[ToolCallChunk]:
+        """Returns what the last chunk of an answer that was cut off adds to the call that this happened in, if any.
+
+        LangChain completes the JSON of a stream's calls as well as it can, and an agent would go on to run them. A
+        bracket that closes nothing keeps it from that: the call is in `invalid_tool_calls`, as in a whole answer.
+        """
+        if self._kind != "call" or _is_json(self._last_arguments):
+            return []
+        return [tool_call_chunk(args=_wrong_end(self._last_arguments), index=self._last_number)]
 
     def _enter(self, kind: str) -> None:
         if kind != self._kind:
             self._kind = kind
             self._num_changes += 1
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _wrong_end(text: str) -> str:
+    """Returns what ends the beginning of a JSON text in a way that nobody can complete."""
+    brackets: list[str] = []
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            in_string = escaped or character != '"'
+            escaped = character == "\\" and not escaped
+        elif character == '"':
+            in_string = True
+        elif character in "{[":
+            brackets.append(character)
+        elif character in "}]" and brackets:
+            brackets.pop()
+    quote = "" if not in_string else '\\"' if escaped else '"'
+    return quote + ("}" if brackets[-1:] == ["["] else "]")

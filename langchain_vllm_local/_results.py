@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,9 @@ def chat_result(output: RequestOutput, model_name: str, reader: AnswerReader, *,
     for answer, one in zip(output.outputs, parsed, strict=True):
         reason = reader.finish_reason(answer.finish_reason, len(one.tool_calls))
         info = {"finish_reason": reason, "logprobs": openai_logprobs(answer, top_logprobs)}
-        calls, invalid_calls = read_tool_calls([(call.id, call.name, call.arguments) for call in one.tool_calls])
+        calls, invalid_calls = read_tool_calls(
+            [(call.id, call.name, call.arguments) for call in one.tool_calls], is_cut_off=reason == "length"
+        )
         message = AIMessage(
             content=one.content,
             additional_kwargs={REASONING: one.reasoning} if one.reasoning and reader.include_reasoning else {},
@@ -81,20 +83,24 @@ def chat_result(output: RequestOutput, model_name: str, reader: AnswerReader, *,
     return ChatResult(generations=generations, llm_output=shared)
 
 
-def read_tool_calls(calls: Iterable[tuple[str | None, str, str]]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
+def read_tool_calls(
+    calls: Sequence[tuple[str | None, str, str]], *, is_cut_off: bool = False
+) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Reads tool calls whose arguments are JSON texts.
 
     Args:
-        calls: The id, name and arguments of each.
+        calls: The id, name and arguments of each; some servers leave the arguments empty where there are none.
+        is_cut_off: Whether the answer is: then empty arguments of the last call are arguments that did not come.
 
     Returns:
         Those whose arguments are an object, and the others: those that `max_tokens` cut off, say.
     """
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
-    for call_id, name, arguments in calls:
+    for number, (call_id, name, arguments) in enumerate(calls, start=1):
+        nothing = "" if is_cut_off and number == len(calls) else "{}"
         try:
-            args = json.loads(arguments or "{}")
+            args = json.loads(arguments or nothing)
         except ValueError as error:
             problem = f"The arguments of {name} are not JSON: {error}"
         else:
@@ -168,6 +174,7 @@ class ChunkStream:
         num_reasoning = self._reader.count_tokens("".join(self._thoughts)) if self._reader.thinks else None
         message = AIMessageChunk(
             content="",
+            tool_call_chunks=self._writer.cut_off() if reason == "length" else [],
             usage_metadata=usage_metadata(output, num_reasoning) if self._with_usage else None,
             response_metadata=_shared_metadata(output, self._model_name, num_reasoning),
             chunk_position="last",

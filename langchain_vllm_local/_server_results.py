@@ -41,7 +41,7 @@ def complete_result(result: ChatResult, body: Mapping[str, Any], extra: Mapping[
         said = choice.get("message") or {}
         if reasoning := _reasoning(said):
             message.additional_kwargs[REASONING] = reasoning
-        _take_tool_calls(message, said)
+        _take_tool_calls(message, said, is_cut_off=info["finish_reason"] == "length")
         for name in _NOTHING_TO_SAY:
             if message.additional_kwargs.get(name, ...) is None:
                 del message.additional_kwargs[name]
@@ -131,6 +131,7 @@ class StreamAssembler:
         """Returns the last chunk, which has all metadata."""
         message = AIMessageChunk(
             content="",
+            tool_call_chunks=self._writer.cut_off() if self._finish_reason == "length" else [],
             usage_metadata=usage_without_blanks(self._usage) if self._with_usage else None,
             response_metadata={**_shared_metadata(self._body), **self._headers},
             chunk_position="last",
@@ -172,11 +173,11 @@ def _reasoning(raw: Mapping[str, Any]) -> str | None:
     return next((raw[name] for name in _REASONING_NAMES if raw.get(name)), None)
 
 
-def _take_tool_calls(message: AIMessage, raw: Mapping[str, Any]) -> None:
+def _take_tool_calls(message: AIMessage, raw: Mapping[str, Any], *, is_cut_off: bool) -> None:
     """Reads the calls as those of the engine are read."""
     calls = [
         (call.get("id"), function.get("name") or "", function.get("arguments") or "")
         for call in raw.get("tool_calls") or ()
         if (function := call.get("function"))
     ]
-    message.tool_calls, message.invalid_tool_calls = read_tool_calls(calls)
+    message.tool_calls, message.invalid_tool_calls = read_tool_calls(calls, is_cut_off=is_cut_off)

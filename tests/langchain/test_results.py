@@ -190,6 +190,27 @@ def test_a_call_that_was_cut_off_is_invalid():
     assert message.response_metadata["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_wherever_a_call_is_cut_off_it_is_invalid_streamed_or_not(size):
+    text = CALL.replace("1", '[1, {"b": "x\\\\\\"\\u00fc"}]')
+    assert chat_message(text).tool_calls[0]["args"] == {"a": [1, {"b": 'x\\"ü'}]}
+    begun = 0
+    for end in range(len(text) - len("}\n</tool_call>")):
+        whole = chat_message(text[:end], "length")
+        total: Any = reduce(add, streamed(text[:end], size, reason="length")).message
+        assert total.tool_calls == whole.tool_calls == []
+        assert [call["name"] for call in total.invalid_tool_calls] == [
+            call["name"] for call in whole.invalid_tool_calls
+        ]
+        begun += len(whole.invalid_tool_calls)
+    assert begun > 20
+
+
+def chat_message(text, reason="stop"):
+    message: Any = chat_result(request(answer(text, reason)), "m", reader()).generations[0].message
+    return message
+
+
 def test_arguments_that_are_no_object_are_invalid():
     valid, invalid = read_tool_calls([("1", "f", ""), ("2", "f", "[1]"), ("3", "f", '{"a": 1}')])
     assert [(call["id"], call["args"]) for call in valid] == [("1", {}), ("3", {"a": 1})]
