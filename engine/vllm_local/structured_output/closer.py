@@ -75,9 +75,11 @@ class Closer:
         """
         self._bridge = bridge
         self._empty, quote, comma, bracket, brace = ((*bridge.tokenize(text),) for text in _ENDERS)
-        # A bracket that a quote may follow, or a quote that a letter may follow, stands in a text and closes nothing.
+        # A bracket that a quote or a letter may follow, or a quote that a letter may, stands in a text; it closes none.
         letter = (*bridge.tokenize(b"a"),)
-        self._closers = [(_Step(brace), quote), (_Step(bracket), quote), (_Step(quote), letter)]
+        self._letter = letter
+        in_text = [quote, letter]
+        self._closers = [(_Step(brace), in_text), (_Step(bracket), in_text), (_Step(quote), [letter])]
         self._texts = [_Step(text) for text in dict.fromkeys(map(tuple, texts)) if text]
         self._hints = [_Step(hint) for hint in dict.fromkeys(map(tuple, hints)) if hint]
         self._openers = [_Step(quote), _Step(comma)]
@@ -134,8 +136,9 @@ class Closer:
                 yield from self._accepted(state, self._least_used(before, state))
             yield _Step(tuple(forced))
             return
-        for closer, follower in self._closers:
-            if state.matcher.validate_tokens([*closer.tokens, *follower]) == len(closer.tokens):
+        for closer, followers in self._closers:
+            ways = ([*closer.tokens, *follower] for follower in followers)
+            if all(state.matcher.validate_tokens(way) == len(closer.tokens) for way in ways):
                 yield closer
         yield from self._accepted(state, self._pieces(state))
         yield from self._needed_runs(state)
@@ -175,9 +178,9 @@ class Closer:
         yield from sorted(best_first, key=lambda step: not self._may_end_behind(state.matcher, step))
 
     def _may_end_behind(self, matcher: LLMatcher, step: _Step) -> bool:
-        """Whether something may be closed right behind a step."""
-        ways = ([*step.tokens, *ender] for ender in self._enders)
-        return any(matcher.validate_tokens(way) == len(way) for way in ways)
+        """Whether something may be closed right behind a step; an ender before a letter stands in a text."""
+        ways = ([*step.tokens, *ender, *self._letter] for ender in self._enders)
+        return any(matcher.validate_tokens(way) == len(way) - len(self._letter) for way in ways)
 
     def _rank(self, step: _Step, used: Counter[_Step]) -> tuple[int, int]:
         byte = self._byte_of[step.tokens[0]]

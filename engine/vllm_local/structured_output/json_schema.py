@@ -28,6 +28,7 @@ from vllm_local.structured_output.schema_keywords import (
     SUBSCHEMA_MAPS,
     SUBSCHEMAS,
 )
+from vllm_local.structured_output.schema_patterns import as_rust
 from vllm_local.structured_output.schema_refs import SchemaRefs
 from vllm_local.structured_output.schema_rewrites import is_understood, is_writable, say_otherwise
 
@@ -103,7 +104,7 @@ class _Preparation:
             raise self._error(path, f"must be a schema, got {reprlib.repr(node)}")
         for keyword, value in node.items():
             self._check(keyword, value, f"{path}.{keyword}", node)
-        if node.get("not") == {} or node.get("not") is True:
+        if node.get("not") == {} or node.get("not") is True or node.get("enum") == []:
             return False
         parts_are_whole = is_whole and _is_pass_through(node)
         prepared = {
@@ -135,10 +136,9 @@ class _Preparation:
         if keyword in SUBSCHEMAS:
             return self._node(value, path, is_whole)
         if keyword in SUBSCHEMA_MAPS:
-            return {name: self._node(item, f"{path}.{name}", is_whole) for name, item in value.items()}
-        if keyword == "enum":
-            return [item for item in value if is_writable(item)]
-        return int(value) if keyword in _COUNTS else value
+            named = {name: self._node(item, f"{path}.{name}", is_whole) for name, item in value.items()}
+            return named if keyword == "properties" else {as_rust(name): item for name, item in named.items()}
+        return _plain_value(keyword, value)
 
     def _definition(self, reference: Any, path: str, is_whole: bool) -> str:
         where, target = self._refs.resolve(reference, path)
@@ -241,9 +241,10 @@ class _Preparation:
             raise self._error(path, f"is not supported: {REFUSED[keyword]}")
         if keyword in SUBSCHEMA_MAPS and not isinstance(value, Mapping):
             raise self._error(path, f"must be an object of schemas, got {reprlib.repr(value)}")
-        if keyword == "enum" and not 0 < len(self._list(value, path)) <= MAX_ENUM_VALUES:
-            raise self._error(path, f"takes 1 to {MAX_ENUM_VALUES} values, got {len(value)}")
-        if keyword in {"const", "enum"} and not any(map(is_writable, value if keyword == "enum" else [value])):
+        if keyword == "enum" and len(self._list(value, path)) > MAX_ENUM_VALUES:
+            raise self._error(path, f"takes up to {MAX_ENUM_VALUES} values, got {len(value)}")
+        constants = value if keyword == "enum" else [value] if keyword == "const" else []
+        if constants and not any(map(is_writable, constants)):
             raise self._error(path, "holds a control character, which answers do not; leave it out")
         if keyword == "required" and any(not isinstance(name, str) for name in self._list(value, path)):
             raise self._error(path, f"must be a list of names, got {reprlib.repr(value)}")
@@ -302,6 +303,15 @@ def _keep_exclusive_bounds(prepared: dict[str, Any]) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _plain_value(keyword: str, value: Any) -> Any:
+    """Returns the value of a keyword without schemas in it, as llguidance wants it."""
+    if keyword == "enum":
+        return [item for item in value if is_writable(item)]
+    if keyword == "pattern" and isinstance(value, str):
+        return as_rust(value)
+    return int(value) if keyword in _COUNTS else value
 
 
 def _is_pass_through(node: Mapping[str, Any]) -> bool:

@@ -26,6 +26,9 @@ def matcher(bridge, lark):
         ("start: %json {}", '["}]', '"]'),
         ('start: %json {"enum": ["aaaa", "bb", "a"]}', "", '"a"'),
         ('start: %json {"type": "string", "minLength": 3}', '"x', "}}"),
+        ('start: %json {"type": "string", "format": "email"}', '"a}', 'null}@0"'),
+        ('start: %json {"type": "string", "pattern": "^[}a]+@$"}', '"}', '}@"'),
+        ('start: %json {"type": "string", "pattern": "^[\\\\]a]+@$"}', '"]', ']@"'),
     ],
 )
 def test_an_end_is_found_and_short(bridge, lark, begun, end):
