@@ -9,6 +9,8 @@ from langchain_core.messages.tool import tool_call_chunk
 
 REASONING = "reasoning_content"
 """Where `additional_kwargs` has what a model thought."""
+_FIRST_OF_OTHERS = 1000
+"""Number of the second call of a turn; a stream has fewer turns."""
 
 
 class ChunkWriter:
@@ -16,7 +18,8 @@ class ChunkWriter:
 
     With `output_version="v1"` LangChain numbers a stream's blocks of text and reasoning itself, 0, 1, …, one more with
     every change of kind, and then adds up blocks of one number. A tool call that came with a number of its own, from 0,
-    would be added to the text before it. So calls are numbered on from the blocks before them.
+    would be added to the text before it. So the first of several calls has the number of its kind's turn, and the others
+    have numbers that LangChain's never reach: text may come behind them.
     """
 
     def __init__(self) -> None:
@@ -50,7 +53,11 @@ class ChunkWriter:
             arguments: What is new of its arguments' JSON text.
         """
         self._enter("call")
-        number = self._indexes.setdefault(index, max([self._num_changes - 1, *(i + 1 for i in self._indexes.values())]))
+        if index not in self._indexes:
+            taken = self._indexes.values()
+            first = self._num_changes - 1
+            self._indexes[index] = first if first not in taken else max(_FIRST_OF_OTHERS, max(taken) + 1)
+        number = self._indexes[index]
         if number != self._last_number or name:
             self._last_number, self._last_arguments = number, ""
         self._last_arguments += arguments or ""

@@ -9,7 +9,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_vllm_local._chunks import ChunkWriter
 
 # Kinds of pieces in their order; a digit is a call.
-ORDERS = ["0", "t0", "r0", "rt0", "01", "t01", "rt012", "t0t", "r0t1"]
+ORDERS = ["0", "t0", "r0", "rt0", "01", "t01", "rt012", "t0t", "r0t1", "01t", "t01t", "r012t3t"]
 
 
 class Scripted(BaseChatModel):
