@@ -244,6 +244,20 @@ def test_thoughts_are_told_from_answers(make):
     assert (answer.additional_kwargs["reasoning_content"], answer.text) == ("Hm.", "Three.")
 
 
+def test_a_call_that_is_cut_off_is_not_run(make):
+    turn, begun = call("get_weather", city="Rome"), 0
+    said, num_tokens = script(turn), len(make().get_token_ids(turn))
+    for max_tokens in range(num_tokens - 14, num_tokens - 5, 2):  # too few for any call
+        bound = make(max_tokens=max_tokens).bind_tools([get_weather], tool_choice="get_weather")
+        whole, (streamed,) = bound.invoke(said), added_up(bound.stream(said))
+        assert streamed.tool_calls == whole.tool_calls == []
+        names = [one["name"] for one in whole.invalid_tool_calls]
+        assert [one["name"] for one in streamed.invalid_tool_calls] == names
+        assert whole.response_metadata["finish_reason"] == "length"
+        begun += len(names)
+    assert begun
+
+
 def test_the_profile_chooses_the_form_beside_tools(make):
     scene = SCENES["tools and form"]
     llm, asked = make(), Asked()
