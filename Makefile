@@ -14,7 +14,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server build test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema build test-newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: $(VENV)/.installed-dev ## Measure the engine beside transformers (table a
 
 bench-server: $(VENV)/.installed-dev ## Measure the server: start, memory, /health under load, share of the CPU
 	$(BIN)/python benchmarks/server.py $(ARGS)
+
+bench-schema: $(VENV)/.installed-dev ## Measure how much of JSON schema is kept, over schemas from PyPI
+	$(BIN)/python benchmarks/json_schema.py $(ARGS)
 
 build: $(VENV)/.installed-dev ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build
