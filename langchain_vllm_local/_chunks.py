@@ -17,9 +17,9 @@ class ChunkWriter:
     """Writes the chunks of one stream, each of which holds one kind of thing.
 
     With `output_version="v1"` LangChain numbers a stream's blocks of text and reasoning itself, 0, 1, …, one more with
-    every change of kind, and then adds up blocks of one number. A tool call that came with a number of its own, from 0,
-    would be added to the text before it. So the first of several calls has the number of its kind's turn, and the others
-    have numbers that LangChain's never reach: text may come behind them.
+    every change of kind, and then adds up blocks of one number. A tool call with a number of its own, from 0,
+    would be added to the text before it. So the first of several calls has the number of its kind's turn, and the
+    others have numbers that LangChain's never reach: text may come behind them.
     """
 
     def __init__(self) -> None:

@@ -10,8 +10,6 @@ from pydantic import BaseModel
 from vllm_local.errors import InvalidRequestError
 
 _NOT_YET: Mapping[str, tuple[Any, ...]] = {
-    "functions": (),
-    "function_call": ("none", "auto"),
     "use_beam_search": (False,),
     "length_penalty": (1.0,),
     "watermarking": (False,),
@@ -30,6 +28,8 @@ _CHAT_ONLY: Mapping[str, tuple[Any, ...]] = {
 """Likewise, for routes that take plain prompts."""
 
 _NEVER: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "functions": (([],), "functions is OpenAI's old name: give tools, each as {'type': 'function', 'function': …}."),
+    "function_call": (("none", "auto"), "function_call is OpenAI's old name: give tool_choice."),
     "suffix": (("",), "suffix is not currently supported: the model was not trained to fill in the middle."),
     "mm_processor_kwargs": (({},), "mm_processor_kwargs is not supported: this is not a multimodal model."),
     "media_io_kwargs": (({},), "media_io_kwargs is not supported: this is not a multimodal model."),

@@ -76,3 +76,10 @@ async def test_fields_of_completions(server):
 async def test_special_tokens_without_spaces_between(server):
     response = await server.chat(spaces_between_special_tokens=False, skip_special_tokens=False)
     assert response.json()["error"]["param"] == "spaces_between_special_tokens"
+
+
+@pytest.mark.parametrize(("field", "instead"), [("functions", "give tools"), ("function_call", "give tool_choice")])
+async def test_old_names_say_the_new_ones(server, field, instead):
+    response = await server.chat(**{field: REFUSED[field]})
+    assert response.status_code == 400
+    assert instead in response.json()["error"]["message"]

@@ -119,11 +119,15 @@ class ToolFormat(ABC):
         return f"chatcmpl-tool-{uuid.uuid4().hex[:16]}"
 
 
+MAX_CALLS = 32
+"""Calls in one turn: a weak model that may call again does so until its budget ends."""
+
+
 def in_a_row(call: Constraint, one_only: bool, separator: str = "") -> Constraint:
-    """Returns a call, or one and more with a separator."""
+    """Returns a call, or one to `MAX_CALLS` with a separator."""
     if one_only:
         return call
-    return Repeated(call, minimum=1, separator=Text(separator) if separator else None)
+    return Repeated(call, minimum=1, maximum=MAX_CALLS, separator=Text(separator) if separator else None)
 
 
 def any_of(options: Sequence[Constraint]) -> Constraint:

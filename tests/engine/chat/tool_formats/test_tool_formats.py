@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.engine.chat.answers import allows, ask, read_pieces, tool
 from vllm_local.chat.deltas import collect_deltas
 from vllm_local.chat.tool_formats import TOOL_FORMATS, detect_tool_format, named_tool_formats
+from vllm_local.chat.tool_formats.base import MAX_CALLS, in_a_row
 from vllm_local.errors import InvalidConfigError
-from vllm_local.grammar_spec import Json
+from vllm_local.grammar_spec import Json, Repeated, Text
 from vllm_local.starter import starter_path
 
 # What the models' own templates say, as far as it tells them apart.
@@ -267,3 +268,8 @@ def test_a_response_format_beside_tools():
         assert allows(constraint, shown), tool_format.name
         assert allows(constraint, WRITERS[tool_format.name]([("f", {"text": "x"})])), tool_format.name
         assert not allows(constraint, "Words."), tool_format.name
+
+
+def test_calls_in_a_row_come_to_an_end():
+    assert in_a_row(Text("x"), one_only=True) == Text("x")
+    assert in_a_row(Text("x"), one_only=False, separator=";") == Repeated(Text("x"), 1, MAX_CALLS, Text(";"))
