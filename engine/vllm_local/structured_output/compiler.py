@@ -208,7 +208,6 @@ def _check(matcher: LLMatcher, parameter: str) -> None:
     if matcher.is_error():
         whole = matcher.get_error()
         # Behind the reason comes the grammar, which is none of the caller's.
-        # Behind the reason stands the place in the text that was made here.
         of_schema = whole.partition(_SCHEMA_ERROR)[2].partition("\n   1 |")[0]
         reason = " ".join((of_schema or whole).split())[:MAX_MESSAGE_LENGTH]
         raise InvalidRequestError(f"{parameter} cannot be compiled: {reason}.", parameter=parameter)
