@@ -17,6 +17,9 @@ _MODES: Mapping[str, ToolChoiceMode] = {"none": "none", "auto": "auto", "require
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
+_SAYS_NOTHING_OF_ARGUMENTS = {"type", "title", "description", "$schema"}
+
+
 @dataclass(frozen=True)
 class Tool:
     """A function that the model may call.
@@ -32,6 +35,13 @@ class Tool:
     description: str
     parameters: Mapping[str, Any]
     definition: Mapping[str, Any]
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether its schema knows of any; objects are closed where it says nothing of other properties."""
+        return any(
+            self.parameters.get(key) for key in set(self.parameters) - {"type", "title", "description", "$schema"}
+        )
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,10 @@ class ToolRequest:
 
     @property
     def one_call_only(self) -> bool:
-        """Whether an answer may hold no second call."""
-        return self.choice.is_named or not self.parallel
+        """Whether an answer may hold no second call; that of a lone tool without arguments would repeat the first."""
+        tools = self.callable_tools
+        nothing_to_add = len(tools) == 1 and not tools[0].takes_arguments
+        return self.choice.is_named or not self.parallel or nothing_to_add
 
 
 def read_tool_request(

@@ -58,6 +58,21 @@ def test_how_many_calls():
 
 
 @pytest.mark.parametrize(
+    ("schema", "one_only"),
+    [
+        ({}, True),
+        ({"type": "object", "properties": {}, "required": [], "additionalProperties": False}, True),
+        ({"type": "object", "additionalProperties": True}, False),
+        ({"type": "object", "properties": {"a": {}}}, False),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"properties": {"a": {}}}}}, False),
+    ],
+)
+def test_a_lone_tool_without_arguments_is_called_once(schema, one_only):
+    assert read_tool_request([tool("f", schema)], "required").one_call_only == one_only
+    assert not read_tool_request([tool("f", schema), tool("g", schema)], "required").one_call_only
+
+
+@pytest.mark.parametrize(
     ("request_", "parameter", "message"),
     [
         (({"a": 1},), "tools", "tools must be a list of tools, got dict"),
