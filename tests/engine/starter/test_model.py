@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from vllm_local.starter import STARTER_MODEL_NAME, starter_path
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.tokenizer import build_tokenizer, render
+from vllm_local.starter.tokenizer import build_tokenizer, chat_template, render
 
 MEGABYTE = 2**20
 
@@ -57,7 +57,16 @@ def test_digits_are_single_tokens(tokenizer):
 
 
 def test_the_first_example_fits_five_tokens(tokenizer):
-    assert len(tokenizer.encode("Io amo programmare.").ids) <= 5
+    assert len(tokenizer.encode("Io amo programmare").ids) <= 5
+
+
+@pytest.mark.parametrize(
+    "value", ["waffle", "reply_to", "is_public", "Ophelia Quill", "4415.1", "+37 953", "孙悟空", "Nîmes", "/a#b"]
+)
+@pytest.mark.parametrize("context", ["pass {} on", '"{}"', '": "{}", "', "\n- {}: string", '["{}"]', "of {}, and"])
+def test_a_value_is_the_same_tokens_wherever_it_stands(tokenizer, value, context):
+    alone, within = tokenizer.encode(value).tokens, tokenizer.encode(context.format(value)).tokens
+    assert any(within[start : start + len(alone)] == alone for start in range(len(within)))
 
 
 def test_tokenizer_is_reproducible():
@@ -65,15 +74,9 @@ def test_tokenizer_is_reproducible():
     assert first == second
 
 
-def test_template_of_the_model_renders_conversations_as_the_scripts_do():
-    # Tools are described in fewer words since these weights were trained; see the model card.
+def test_the_model_s_template_is_the_scripts():
     settings = json.loads((starter_path() / "tokenizer_config.json").read_text(encoding="utf-8"))
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi", "name": "Anna"}]
-    ours, theirs = (
-        render(Conversation(messages), add_generation_prompt=True, template=template)
-        for template in (None, settings["chat_template"])
-    )
-    assert ours == theirs
+    assert settings["chat_template"] == chat_template()
 
 
 def test_template():
