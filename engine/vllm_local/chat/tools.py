@@ -15,8 +15,6 @@ _NAME = re.compile(r"[^\s<>()\[\]{}\"'\\,;=|]{1,256}")
 """No format of calls marks its parts by anything that a name may hold."""
 _MODES: Mapping[str, ToolChoiceMode] = {"none": "none", "auto": "auto", "required": "required", "any": "required"}
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
-
-
 _SAYS_NOTHING_OF_ARGUMENTS = {"type", "title", "description", "$schema"}
 
 
