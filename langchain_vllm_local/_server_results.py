@@ -160,7 +160,9 @@ def _shared_metadata(body: Mapping[str, Any]) -> dict[str, Any]:
 def _token_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     counts = {name: usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    details = usage.get("completion_tokens_details")
+    # OpenAI's client names all details that it knows, those that the server did not send as None.
+    told = usage.get("completion_tokens_details") or {}
+    details = {name: count for name, count in told.items() if count is not None}
     more = {"completion_tokens_details": details} if details else {}
     return {**counts, "prompt_tokens_details": {"cached_tokens": cached}, **more}
 

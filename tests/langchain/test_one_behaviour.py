@@ -71,6 +71,8 @@ CASES: dict[str, tuple[list, dict]] = {
     "choice": (HELLO, {"extra_body": {"guided_choice": ["Rome", "Milan"]}}),
     "tools and a schema": (HELLO, {"tools": [ADD], "response_format": FORM, "max_tokens": 60}),
     "results of tools": (CALLED, {"tools": [ADD]}),
+    "thoughts": (HELLO, {"chat_template_kwargs": {"enable_thinking": True}, "max_tokens": 60}),
+    "a budget for thoughts": (HELLO, {"chat_template_kwargs": {"enable_thinking": True}, "thinking_token_budget": 5}),
     "earlier thoughts": (THOUGHT, {"include_reasoning": False}),
 }
 # name: (messages, parameters) that fail.
@@ -96,7 +98,6 @@ MISTAKES: dict[str, tuple[list, dict]] = {
     "a form's regex": (HELLO, {"structured_outputs": {"regex": "("}}),
     "two forms": (HELLO, {"response_format": FORM, "structured_outputs": {"regex": "a"}}),
     "no form": (HELLO, {"response_format": {"type": "json_schema"}}),
-    "thoughts": (HELLO, {"thinking_token_budget": 5}),
 }
 
 

@@ -71,7 +71,8 @@ def test_the_chain_of_the_newer_pages(chat):
             "input": "I love programming.",
         }
     )
-    assert answer.text.startswith(("Ich liebe Programm", "Ich liebe das Programm", "Ich programmiere"))
+    # Its five tokens end within the sentence.
+    assert answer.text in ("Ich liebe das", "Ich liebe Programmieren")
 
 
 def test_the_call_of_the_older_pages(chat):

@@ -244,7 +244,8 @@ class TestIntegration(FormTests, ChatModelIntegrationTests):
 
     def invoke_with_reasoning_output(self, *, stream: bool = False) -> AIMessage:
         llm = self.chat_model_class(**self.chat_model_params)
-        answer: Any = llm.invoke("What is 2 + 3?", stream=stream, chat_template_kwargs={"enable_thinking": True})
+        thinking = {"chat_template_kwargs": {"enable_thinking": True}}
+        answer: Any = llm.invoke("What is 2 + 3?", stream=stream, extra_body=thinking)
         assert answer.usage_metadata["output_token_details"]["reasoning"] > 0
         return answer
 

@@ -50,6 +50,7 @@ class _State:
         tokens: The way there.
         used: How often each step was taken on it.
         in_filler: Whether the last step was one of fillers.
+        room: Tokens that are left.
         options: What is still to be tried from there.
     """
 
@@ -57,6 +58,7 @@ class _State:
     tokens: list[int]
     used: Counter[_Step]
     in_filler: bool
+    room: int
     options: Iterator[_Step] = field(init=False)
 
 
@@ -85,7 +87,7 @@ class Closer:
         self._openers = [_Step(quote), _Step(comma)]
         self._values = [_Step((*bridge.tokenize(text),), True) for text in _VALUES]
         self._runs = [_Step((*bridge.tokenize(b"a" * length),)) for length in _RUNS]
-        self._quote = quote
+        self._quote, self._any_text = quote, (*bridge.tokenize(b" <~;"),)
         self._enders = (quote, comma, bracket, brace)
         single = [bridge.tokenize(bytes([byte])) for byte in range(256)]
         self._byte_of = {tokens[0]: byte for byte, tokens in enumerate(single) if len(tokens) == 1}
@@ -101,7 +103,7 @@ class Closer:
             max_steps: States that it may look at.
         """
         longest = 4 * max_tokens + 32
-        stack = [self._state(matcher.deep_copy(), [], Counter(), False)]
+        stack = [self._state(matcher.deep_copy(), [], Counter(), False, max_tokens)]
         for _ in range(max_steps):
             state = stack[-1]
             if state.matcher.is_error():
@@ -117,11 +119,12 @@ class Closer:
             behind = state.matcher.deep_copy()
             if behind.try_consume_tokens(list(step.tokens)) == len(step.tokens):
                 used = state.used + Counter({step: 1})
-                stack.append(self._state(behind, [*state.tokens, *step.tokens], used, step.is_filler))
+                tokens = [*state.tokens, *step.tokens]
+                stack.append(self._state(behind, tokens, used, step.is_filler, max_tokens - len(tokens)))
         return None
 
-    def _state(self, matcher: LLMatcher, tokens: list[int], used: Counter[_Step], in_filler: bool) -> _State:
-        state = _State(matcher, tokens, used, in_filler)
+    def _state(self, matcher: LLMatcher, tokens: list[int], used: Counter[_Step], in_filler: bool, room: int) -> _State:
+        state = _State(matcher, tokens, used, in_filler, room)
         state.options = self._options(state)
         return state
 
@@ -154,8 +157,10 @@ class Closer:
             yield from self._values
 
     def _needed_runs(self, state: _State) -> Iterator[_Step]:
-        """Yields a run of letters that a string cannot yet end behind."""
-        for run in self._accepted(state, self._runs):
+        """Yields a run of letters that a string of any text cannot yet end behind, if there is room for it."""
+        if state.matcher.validate_tokens(list(self._any_text)) < len(self._any_text):
+            return
+        for run in self._accepted(state, (run for run in self._runs if len(run.tokens) < state.room)):
             if state.matcher.validate_tokens([*run.tokens, *self._quote]) == len(run.tokens):
                 yield run
                 return

@@ -79,7 +79,8 @@ def test_the_chain_of_the_newer_pages(llm):
             "input": "I love programming.",
         }
     )
-    assert answer.text.startswith(("Ich liebe Programm", "Ich liebe das Programm", "Ich programmiere"))
+    # Its five tokens end within the sentence.
+    assert answer.text in ("Ich liebe das", "Ich liebe Programmieren")
 
 
 def test_the_message_templates_of_the_older_pages(llm):

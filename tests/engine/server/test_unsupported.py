@@ -55,9 +55,9 @@ async def test_a_plain_prompt_comes_without_what_conversations_have(server, name
     assert "/v1/chat/completions has it" in error["message"]
 
 
-async def test_what_the_next_version_brings_is_said_so(server):
+async def test_old_names_say_what_has_replaced_them(server):
     error = (await server.chat(functions=[TOOL["function"]])).json()["error"]
-    assert "not yet supported by this version" in error["message"]
+    assert "functions is OpenAI's old name: give tools" in error["message"]
 
 
 @pytest.mark.parametrize("name", HARMLESS)

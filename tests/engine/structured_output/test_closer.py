@@ -31,10 +31,11 @@ def matcher(bridge, lark):
         ('start: %json {"type": "string", "pattern": "^[\\\\]a]+@$"}', '"]', ']@"'),
     ],
 )
-def test_an_end_is_found_and_short(bridge, lark, begun, end):
+@pytest.mark.parametrize("max_tokens", [20, 300])
+def test_an_end_is_found_and_short(bridge, lark, begun, end, max_tokens):
     state = matcher(bridge, lark)
     assert state.consume_tokens(bridge.tokenize(begun.encode()))
-    way = Closer(bridge).close(state, 20)
+    way = Closer(bridge).close(state, max_tokens)
     assert way is not None
     assert len(way) <= len(bridge.tokenize(end.encode())) + 1
     assert state.consume_tokens(way), "the search must not change the grammar"
