@@ -11,7 +11,7 @@ What this does, and llguidance does not:
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vllm_local.errors import InvalidRequestError
@@ -182,7 +182,7 @@ class _Preparation:
     def _close(self, node: Mapping[str, Any], prepared: dict[str, Any]) -> None:
         """Leaves an object no properties but those that it, or one of its parts, names."""
         names: dict[str, None] = {}
-        if not self._collect_names(node, names, set()):
+        if not self._collect_names(node, names):
             return
         others = [name for name in names if name not in prepared.get("properties", {})]
         if not any(keyword in prepared for keyword in IN_PLACE):
@@ -194,33 +194,19 @@ class _Preparation:
         parts = prepared.pop("allOf", [])
         prepared["allOf"] = [*parts, _closing(names)]
 
-    def _collect_names(self, node: Any, names: dict[str, None], seen: set[int]) -> bool:
+    def _collect_names(self, node: Any, names: dict[str, None]) -> bool:
         """Adds the properties that a schema names; False where it says something about those that it does not name."""
         named = False
-        pending = [node]
-        while pending:
-            item = pending.pop()
-            if not isinstance(item, Mapping) or id(item) in seen:
-                continue
-            seen.add(id(item))
-            self._refs.count_step()
+        for item in self._parts(node, ("allOf", "anyOf", "oneOf")):
             if "additionalProperties" in item or "patternProperties" in item:
                 return False
             named = named or "properties" in item
             for keyword in ("properties", "required"):
                 names.update(dict.fromkeys(name for name in _items(item.get(keyword)) if isinstance(name, str)))
-            for keyword in ("allOf", "anyOf", "oneOf"):
-                pending.extend(_items(item.get(keyword)))
-            if "$ref" in item:
-                pending.append(self._refs.resolve(item["$ref"], "$")[1])
         return named
 
-    def _closes_all(self, keyword: str, value: Any, node: Mapping[str, Any]) -> bool:
-        return keyword == "unevaluatedProperties" and value is False and self._names_in_all_parts(node) is not None
-
-    def _names_in_all_parts(self, node: Mapping[str, Any]) -> dict[str, None] | None:
-        """Returns the properties that a schema and all of its parts name; None where parts are a matter of choice."""
-        names: dict[str, None] = {}
+    def _parts(self, node: Any, keywords: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
+        """Yields a schema, what these keywords and references of it hold, and so on, each once."""
         pending, seen = [node], set()
         while pending:
             item = pending.pop()
@@ -228,12 +214,22 @@ class _Preparation:
                 continue
             seen.add(id(item))
             self._refs.count_step()
+            yield item
+            for keyword in keywords:
+                pending.extend(_items(item.get(keyword)))
+            if "$ref" in item:
+                pending.append(self._refs.resolve(item["$ref"], "$")[1])
+
+    def _closes_all(self, keyword: str, value: Any, node: Mapping[str, Any]) -> bool:
+        return keyword == "unevaluatedProperties" and value is False and self._names_in_all_parts(node) is not None
+
+    def _names_in_all_parts(self, node: Mapping[str, Any]) -> dict[str, None] | None:
+        """Returns the properties that a schema and all of its parts name; None where parts are a matter of choice."""
+        names: dict[str, None] = {}
+        for item in self._parts(node, ("allOf",)):
             if not _CHOICES.isdisjoint(item):
                 return None
             names.update(dict.fromkeys(_items(item.get("properties"))))
-            pending.extend(_items(item.get("allOf")))
-            if "$ref" in item:
-                pending.append(self._refs.resolve(item["$ref"], "$")[1])
         return names
 
     def _check(self, keyword: str, value: Any, path: str, node: Mapping[str, Any]) -> None:
