@@ -56,6 +56,7 @@ BOTTOM = [
 # Scripts that run on top of the engine; nothing imports them.
 SCRIPTS = (
     "engine/vllm_local/starter/evaluate.py",
+    "engine/vllm_local/starter/train.py",
     "engine/vllm_local/starter/transcripts.py",
     "engine/vllm_local/__main__.py",
 )

@@ -66,7 +66,7 @@ _LONG_FROM, _LONG_SHARE = 2000, 0.5
 
 def tool_share(room: int) -> float:
     """Return the share of conversations with tools: higher where there is room for their descriptions."""
-    return 0.12 if room < 400 else 0.26 if room < 700 else 0.36 if room < 2000 else 0.55
+    return 0.36 if room < 400 else 0.5 if room < 2000 else 0.6
 
 
 def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> Conversation:

@@ -104,6 +104,22 @@ class Network(nn.Module):
             named |= {f"{prefix}{name}.weight": tensor.contiguous() for name, tensor in parts.items()}
         return named
 
+    def read_llama(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of a `LlamaForCausalLM` of these sizes, by their names there."""
+
+        def beside(layer: int, *names: str) -> Tensor:
+            return torch.cat([weights[f"model.layers.{layer}.{name}.weight"] for name in names])
+
+        named = {"embed": weights["model.embed_tokens.weight"], "norm": weights["model.norm.weight"]}
+        for layer in range(len(self.qkv)):
+            named[f"qkv.{layer}"] = beside(layer, *(f"self_attn.{name}_proj" for name in "qkv"))
+            named[f"out.{layer}"] = beside(layer, "self_attn.o_proj")
+            named[f"gate_up.{layer}"] = beside(layer, "mlp.gate_proj", "mlp.up_proj")
+            named[f"down.{layer}"] = beside(layer, "mlp.down_proj")
+            named[f"attention_norms.{layer}"] = beside(layer, "input_layernorm")
+            named[f"mlp_norms.{layer}"] = beside(layer, "post_attention_layernorm")
+        self.load_state_dict(named)
+
     def _normed(self, hidden: Tensor, weight: Tensor) -> Tensor:
         scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return (hidden * scale).to(weight.dtype) * weight

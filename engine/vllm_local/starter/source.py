@@ -1,6 +1,7 @@
 """What the skills draw their words from: the training lists, or the held-out ones."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
@@ -68,12 +69,24 @@ class Source:
             return self.made_up_word().capitalize()
         return self.rng.choice(read_lines(f"{self.values}/names.txt"))
 
+    def any_word(self) -> str:
+        """Return a word for training: plain English, or one that means nothing."""
+        return self.rng.choice(read_lines("train/words.txt")) if self.chance(0.55) else self.made_up_word()
+
     def made_up_word(self) -> str:
         """Return a pronounceable word that means nothing and is no held-out word."""
         while True:
-            word = "".join(self._syllable() for _ in range(self.rng.choice((1, 2, 2, 2, 3, 3, 4))))
+            word = self._crossed() if self.chance(0.5) else self._syllables()
             if len(word) > 2 and word not in _held_out_words():
                 return word
+
+    def _crossed(self) -> str:
+        """Return the head of one English word with the tail of another, so that any two pieces may meet."""
+        head, tail = (self.rng.choice(read_lines("train/words.txt")) for _ in range(2))
+        return head[: self.rng.randint(1, len(head))] + tail[self.rng.randrange(len(tail)) :]
+
+    def _syllables(self) -> str:
+        return "".join(self._syllable() for _ in range(self.rng.choice((1, 2, 2, 2, 3, 3, 4))))
 
     def _syllable(self) -> str:
         rng = self.rng
@@ -120,9 +133,22 @@ class Source:
 
 @cache
 def _held_out_words() -> frozenset[str]:
+    """Return the held-out words, and the words of held-out names of tools and of arguments."""
     values = (word for words in read_blocks("heldout/values.txt").values() for word in words)
     lists = (read_lines(f"heldout/{name}.txt") for name in ("names", "surnames", "words"))
-    return frozenset(word.lower() for word in (*values, *(word for words in lists for word in words)))
+    words = {word.lower() for word in (*values, *(word for words in lists for word in words))}
+    return frozenset(words | {part for name in _held_out_names() for part in re.split("_", name.lower())})
+
+
+def _held_out_names() -> Iterator[str]:
+    """Yield the names of held-out tools and arguments, and what such names are made of."""
+    for name, column in (("tools", 0), ("slots", 0), ("extraction", 1)):
+        for heading in read_blocks(f"heldout/{name}.txt"):
+            yield from (key.strip() for key in "".join(heading.split("|")[column : column + 1]).split(","))
+    parts = {"actions": ("verbs", "nouns"), "made_up_tools": ("tails",), "tool_results": ("key",)}
+    for name, headings in parts.items():
+        blocks = read_blocks(f"heldout/{name}.txt")
+        yield from (line.partition("|")[0].strip() for heading in headings for line in blocks[heading])
 
 
 @cache

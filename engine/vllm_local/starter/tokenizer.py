@@ -90,6 +90,10 @@ class _LetterSource(Source):
         """Return letters with a capital."""
         return self.made_up_word().capitalize()
 
+    def any_word(self) -> str:
+        """Return letters."""
+        return self.made_up_word()
+
     def made_up_word(self) -> str:
         """Return letters."""
         return "".join(self.rng.choices(_LETTERS, k=self.rng.randint(2, 6)))

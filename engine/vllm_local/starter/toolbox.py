@@ -1,19 +1,19 @@
-"""Tools that the model may call: from the catalogue, composed of a verb and a noun, or made up."""
+"""Tools that the model may call: from the catalogue, composed of a verb and a noun, made up, or of any words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from vllm_local.starter.free_tools import free_tool, words_like
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
-from vllm_local.starter.values import Value, draw_value
+from vllm_local.starter.tool import Argument, Slot, Tool
 
 Schema = dict[str, Any]
-_PLACEHOLDER = re.compile(r"{(\w+)}")
 _PLAIN_PHRASES = (
     "with {key} {value}",
     "with the {key} {value}",
@@ -26,68 +26,11 @@ _PLAIN_PHRASES = (
 )
 
 
-@dataclass(frozen=True)
-class Argument:
-    """An argument of a tool.
-
-    Attributes:
-        name: Its name in the schema.
-        type: JSON type.
-        kind: What ``draw_value`` knows, "enum a/b/c", or "bool yes words/no words".
-        description: For the schema; may be empty.
-        required: Whether each call has it.
-    """
-
-    name: str
-    type: str
-    kind: str
-    description: str
-    required: bool
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """What an enum may be, or how a boolean is said; else nothing."""
-        kind, _, rest = self.kind.partition(" ")
-        return tuple(rest.split("/")) if kind in ("enum", "bool") else ()
-
-    def draw(self, source: Source) -> Value:
-        """Draw a value of the argument's kind."""
-        if not self.options:
-            return draw_value(source, self.kind)
-        text = source.rng.choice(self.options)
-        return Value(text, text == self.options[0] if self.type == "boolean" else text)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A sentence that asks for a call, and the arguments of that call."""
-
-    text: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A tool and the ways to ask for it; in ``asks`` a "{name}" stands for an argument's value."""
-
-    name: str
-    description: str
-    arguments: tuple[Argument, ...]
-    asks: tuple[str, ...]
-
-    def request(self, source: Source) -> Request:
-        """Draw a sentence that asks for this tool."""
-        return self.fill(source.rng.choice(self.asks), self.draw_values(source))
-
-    def draw_values(self, source: Source) -> dict[str, Value]:
-        """Draw a value for every argument."""
-        return {argument.name: argument.draw(source) for argument in self.arguments}
-
-    def fill(self, ask: str, values: Mapping[str, Value]) -> Request:
-        """Put the values into one way to ask; arguments that it does not mention are left out."""
-        mentioned = set(_PLACEHOLDER.findall(ask))
-        text = _PLACEHOLDER.sub(lambda match: values[match[1]].text, ask)
-        return Request(text, {key: value.json for key, value in values.items() if key in mentioned})
+# How often the tool that is asked for is of each kind; the many words of free tools teach what the others then use.
+_SHARES = {
+    "train": {"catalogue": 12, "composed": 20, "made up": 14, "free": 54},
+    "heldout": {"catalogue": 40, "composed": 42, "made up": 18},
+}
 
 
 @cache
@@ -109,14 +52,6 @@ def _argument(line: str) -> Argument:
     return Argument(name, json_type, kind, " ".join(description), line.startswith("arg:"))
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """An argument with the phrases that say its value."""
-
-    argument: Argument
-    phrases: tuple[str, ...]
-
-
 @cache
 def _slots(split: str) -> tuple[tuple[tuple[str, ...], str, str, tuple[str, ...], tuple[str, ...]], ...]:
     rows = []
@@ -126,24 +61,18 @@ def _slots(split: str) -> tuple[tuple[tuple[str, ...], str, str, tuple[str, ...]
     return tuple(rows)
 
 
-def _draw_slots(source: Source, count: int) -> list[_Slot]:
-    drawn: list[_Slot] = []
+def _draw_slots(source: Source, count: int) -> list[Slot]:
+    drawn: list[Slot] = []
     for names, json_type, kind, descriptions, own_phrases in source.rng.sample(_slots(source.values), count):
         description = source.rng.choice(descriptions) if source.chance(0.75) else ""
         name, required, phrases = source.rng.choice(names), source.chance(0.8), own_phrases
         if source.frames == "train" and not kind.startswith("bool") and source.chance(0.45):
             if source.chance(0.55):
-                name, description = _any_noun(source), ""
+                name, description = "_".join(source.any_word() for _ in range(source.rng.choice((1, 1, 2)))), ""
             phrases = tuple(line.replace("{key}", name.replace("_", " ")) for line in _PLAIN_PHRASES)
         if name not in {slot.argument.name for slot in drawn}:
-            drawn.append(_Slot(Argument(name, json_type, kind, description, required), phrases))
+            drawn.append(Slot(Argument(name, json_type, kind, description, required), phrases))
     return drawn
-
-
-def _any_noun(source: Source) -> str:
-    words = read_lines("train/words.txt")
-    noun = source.made_up_word() if source.chance(0.3) else source.rng.choice(words)
-    return f"{source.rng.choice(words)}_{noun}" if source.chance(0.3) else noun
 
 
 def composed_tool(source: Source, like: Tool | None = None, arguments: int | None = None) -> Tool:
@@ -156,11 +85,8 @@ def composed_tool(source: Source, like: Tool | None = None, arguments: int | Non
     """
     rng = source.rng
     lists = read_blocks(f"{source.values}/actions.txt")
-    verb, noun = rng.choice(lists["verbs"]), rng.choice(lists["nouns"])
-    if like and " " in (words := like.name.replace("_", " ")):
-        verb, noun = (words.split(" ", 1)[0], noun) if source.chance(0.5) else (verb, words.split(" ", 1)[1])
-        if verb not in lists["verbs"] or noun not in lists["nouns"]:
-            verb, noun = rng.choice(lists["verbs"]), rng.choice(lists["nouns"])
+    drawn = [source.any_word() if _is_free(source) else rng.choice(lists[kind]) for kind in ("verbs", "nouns")]
+    verb, noun = words_like(source, like, *drawn)
     count = rng.choices((0, 1, 2, 3, 4), (8, 34, 34, 18, 6))[0] if arguments is None else arguments
     slots = _draw_slots(source, count)
     return Tool(
@@ -168,7 +94,13 @@ def composed_tool(source: Source, like: Tool | None = None, arguments: int | Non
         _fill(rng.choice(lists["descriptions"]), verb, noun),
         tuple(slot.argument for slot in slots),
         tuple(_composed_ask(source, verb, noun, slots) for _ in range(2)),
+        words=(verb, noun),
     )
+
+
+def _is_free(source: Source) -> bool:
+    """Whether a word of a composed tool is any word: in training, half of them."""
+    return source.values == "train" and source.chance(0.5)
 
 
 def _fill(line: str, verb: str, noun: str) -> str:
@@ -182,7 +114,7 @@ def _third(verb: str) -> str:
     return verb + ("es" if verb.endswith(("s", "sh", "ch", "x")) else "s")
 
 
-def _composed_ask(source: Source, verb: str, noun: str, slots: list[_Slot]) -> str:
+def _composed_ask(source: Source, verb: str, noun: str, slots: list[Slot]) -> str:
     said = [slot for slot in slots if slot.argument.required or source.chance(0.5)]
     source.rng.shuffle(said)
     joined = source.rng.choice((" ", " ", ", ")).join(_phrases(source, said))
@@ -190,7 +122,7 @@ def _composed_ask(source: Source, verb: str, noun: str, slots: list[_Slot]) -> s
     return re.sub(r"\s+([.?!,:])", r"\1", _fill(frame, verb, noun).replace("{slots}", joined)).strip()
 
 
-def _phrases(source: Source, slots: list[_Slot]) -> list[str]:
+def _phrases(source: Source, slots: list[Slot]) -> list[str]:
     """Draw a phrase for each slot; no two begin alike, or nobody could tell their values apart."""
     phrases: dict[str, str] = {}
     for slot in slots:
@@ -237,11 +169,12 @@ def _made_up_description(source: Source, word: str) -> str:
 
 def draw_tools(source: Source, count: int, arguments: int | None = None) -> list[Tool]:
     """Draw tools with different names, the first of which is meant to be asked for."""
-    kind = source.rng.choices(("catalogue", "composed", "made up"), (40, 42, 18))[0]
+    shares = _SHARES[source.values]
+    kind = source.rng.choices(tuple(shares), tuple(shares.values()))[0]
     tools = [_draw_tool(source, kind, arguments)]
     while len(tools) < count:
-        if kind == "composed" and source.chance(0.4):
-            other = composed_tool(source, like=tools[0])
+        if kind in ("composed", "free") and source.chance(0.4):
+            other = _draw_tool(source, kind, None, like=tools[0])
         else:
             other = _draw_tool(source, source.rng.choice((kind, "catalogue", "composed")), None)
         if other.name not in {tool.name for tool in tools}:
@@ -249,14 +182,14 @@ def draw_tools(source: Source, count: int, arguments: int | None = None) -> list
     return tools
 
 
-def _draw_tool(source: Source, kind: str, arguments: int | None) -> Tool:
+def _draw_tool(source: Source, kind: str, arguments: int | None, like: Tool | None = None) -> Tool:
     if kind == "catalogue":
         fitting = [t for t in catalogue(source.values) if arguments is None or len(t.arguments) == arguments]
         if fitting:
             return source.rng.choice(fitting)
     if kind == "made up" and arguments is None:
         return made_up_tool(source)
-    return composed_tool(source, arguments=arguments)
+    return (free_tool if kind == "free" else composed_tool)(source, like, arguments)
 
 
 @dataclass(frozen=True)
@@ -281,7 +214,8 @@ def tool_schema(source: Source, tool: Tool, style: Style) -> Schema:
     lines = read_lines(f"{source.frames}/tool_documentation.txt")
     more = source.rng.sample(lines, min(style.documentation, len(lines)))
     description = " ".join(text for text in (tool.description, *more) if text)
-    properties = {argument.name: _property(argument, style) for argument in tool.arguments}
+    described = style.described or tool.needs_descriptions
+    properties = {argument.name: _property(argument, style, described) for argument in tool.arguments}
     required = [argument.name for argument in tool.arguments if argument.required]
     parameters: Schema = {"type": "object", "properties": properties}
     if not style.type_first:
@@ -297,7 +231,7 @@ def _without_description(function: Schema) -> Schema:
     return {key: value for key, value in function.items() if key != "description"}
 
 
-def _property(argument: Argument, style: Style) -> Schema:
+def _property(argument: Argument, style: Style, is_described: bool) -> Schema:
     schema: Schema = {"type": argument.type}
     if argument.type == "array":
         schema["items"] = {"type": "integer" if argument.kind == "numbers" else "string"}
@@ -305,7 +239,7 @@ def _property(argument: Argument, style: Style) -> Schema:
         schema["enum"] = list(argument.options)
     if not argument.required:
         schema = {"anyOf": [schema, {"type": "null"}], "default": None} if style.union else {**schema, "default": None}
-    if argument.description and style.described:
+    if argument.description and is_described:
         described = {"description": argument.description}
         schema = {**schema, **described} if style.type_first else {**described, **schema}
     return schema

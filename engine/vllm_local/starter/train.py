@@ -1,5 +1,7 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
+With ``--start MODEL`` it goes on from a model's weights and tokenizer, at lower rates and without the first stages.
+
 The recipe: small steps and copy drills first, the loss on every token at first and mostly on the answers later, longer
 conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
 straight line. A run is seeded, and continues from its last checkpoint.
@@ -20,10 +22,12 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, multiprocessing
 from torch.multiprocessing.spawn import spawn
 
+from vllm_local.models.dtypes import cpu_multiplies_bfloat16
 from vllm_local.starter.corpus import Batch, Corpus, Mixture
 from vllm_local.starter.export import network_sizes, plot_losses, save_model
 from vllm_local.starter.feed import Feed
@@ -52,6 +56,8 @@ _STAGES = (
     (1.01, Mixture(((256, 52), (512, 30), (1024, 16), (2304, 2)), drills=0.04), 0.03),
 )
 _WARM_UP, _DECAY = 0.01, 0.8
+# A model that goes on from another one's weights begins with the stage of this share, at this scale of the rates.
+_START_SHARE, _START_RATE = 0.15, 0.6
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -68,6 +74,7 @@ class Plan:
         save_every: Minutes between checkpoints.
         device: "cpu", or "cuda" with one process.
         makers: Processes that make the data; none: those that train do.
+        start: Folder of a model whose weights and tokenizer to begin with; none: random weights, a new tokenizer.
 
     Raises:
         ValueError: If several processes are to train on one GPU.
@@ -81,12 +88,28 @@ class Plan:
     save_every: float = 4.0
     device: str = "cpu"
     makers: int = 0
+    start: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         if self.device != "cpu" and self.processes > 1:
             message = f"{self.processes} processes cannot train on one GPU; give --processes 1."
             raise ValueError(message)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the network multiplies in: bf16, but fp32 on a processor that has no bf16 products."""
+        return torch.bfloat16 if self.device != "cpu" or cpu_multiplies_bfloat16() else torch.float32
+
+    def mixture(self, share: float) -> tuple[Mixture, float]:
+        """Return what to train on at a share of the run, and the share of other text that counts."""
+        reached = share if self.start is None else _START_SHARE + share * (1 - _START_SHARE)
+        _, mixture, other_share = next(stage for stage in _STAGES if reached < stage[0])
+        return mixture, other_share
+
+    def rate(self, share: float) -> float:
+        """Return the scale of the learning rates at a share of the run."""
+        return learning_rate(share) * (1.0 if self.start is None else _START_RATE)
 
 
 @dataclass
@@ -144,7 +167,7 @@ class Trainer:
         pace = _PACES[plan.device]
         corpus = Corpus(self._tokenizer, plan.seed, pace.batch_tokens, pace.step_batches)
         self._feed = Feed(corpus, plan.makers, pace.block_steps)
-        self._network = Network(network_sizes(self._tokenizer))
+        self._network = Network(network_sizes(self._tokenizer), plan.dtype)
         self._worker = Worker(rank, shared, self._network)
         self._progress = Progress()
         self._resume()
@@ -182,13 +205,13 @@ class Trainer:
         """Train on one block, or on its start if the run ends there."""
         progress = self._progress
         share = float(self._shared.control[0])
-        _, mixture, other_share = next(stage for stage in _STAGES if share < stage[0])
+        mixture, other_share = self._plan.mixture(share)
         losses = []
         for batches in self._feed.block(progress.block, mixture):
             if (share := self._agreed_share(started)) >= 1:
                 break
             counted = counted_positions(batches, other_share, self._plan.seed + progress.step)
-            self._worker.step(batches, counted, learning_rate(share))
+            self._worker.step(batches, counted, self._plan.rate(share))
             progress.step += 1
             progress.tokens += sum(int((batch.targets != -100).sum()) for batch in batches)
             losses.append((progress.tokens, self._shared.losses.sum(0)))
@@ -251,9 +274,13 @@ def train(plan: Plan) -> None:
     plan.output.mkdir(parents=True, exist_ok=True)
     path = plan.output / "tokenizer.json"
     if not path.exists():
-        save_tokenizer(build_tokenizer(plan.seed), plan.output)
-    network = Network(network_sizes(Tokenizer.from_file(str(path))))
-    network.initialise(plan.seed)
+        tokenizer = Tokenizer.from_file(str(plan.start / path.name)) if plan.start else build_tokenizer(plan.seed)
+        save_tokenizer(tokenizer, plan.output)
+    network = Network(network_sizes(Tokenizer.from_file(str(path))), plan.dtype)
+    if plan.start:
+        network.read_llama(load_file(plan.start / "model.safetensors"))
+    else:
+        network.initialise(plan.seed)
     weights = torch.cat([parameter.detach().float().flatten() for parameter in network.parameters()])
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(plan.processes)
@@ -273,8 +300,9 @@ def train(plan: Plan) -> None:
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description="Train the starter model from scratch.")
+    parser = argparse.ArgumentParser(description="Train the starter model.")
     parser.add_argument("--output", type=Path, required=True, help="folder for model and checkpoint")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on from")
     parser.add_argument("--minutes", type=float, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, help="token limit; makes a run reproducible")
     parser.add_argument("--seed", type=int, default=0)
@@ -289,7 +317,7 @@ def main() -> None:
     processes = (2 if on_processor else 1) if arguments.processes is None else arguments.processes
     makers = (0 if on_processor else (os.cpu_count() or 2) - 1) if arguments.makers is None else arguments.makers
     limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed, processes, arguments.save_every)
-    train(Plan(*limits, device=arguments.device, makers=makers))
+    train(Plan(*limits, device=arguments.device, makers=makers, start=arguments.start))
 
 
 if __name__ == "__main__":

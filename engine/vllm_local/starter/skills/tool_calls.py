@@ -11,11 +11,12 @@ from vllm_local.starter.skills.smalltalk import capital, plain_system, smalltalk
 from vllm_local.starter.skills.tool_results import combined, draw_error, draw_result
 from vllm_local.starter.skills.translation import english_text, translate
 from vllm_local.starter.source import Source
-from vllm_local.starter.toolbox import Request, Style, Tool, draw_tools, tool_schema
+from vllm_local.starter.tool import Request, Tool
+from vllm_local.starter.toolbox import Style, draw_tools, tool_schema
 
 NO_TOOL = "I am sorry, I have no tool for that."
 _FOREIGN = ("chinese", "japanese", "accented")
-_CHARACTERS_PER_TOKEN, _SCHEMA_CHARACTERS_PER_TOKEN = 3.2, 4.9
+_CHARACTERS_PER_TOKEN, _SCHEMA_CHARACTERS_PER_TOKEN = 2.7, 4.8
 _THINKING = 0.06
 
 
@@ -68,8 +69,9 @@ class _Dialogue:
             return
         first, second = (source.rng.choice(self.tools) for _ in range(2))
         requests = (first, self.ask(first)), (second, self.ask(second))
-        text = source.frame("tool_calls", "two").format(*(_lowered(request.text) for _, request in requests))
-        self.messages += [user(text[0].upper() + text[1:]), call(*requests)]
+        text = source.frame("tool_calls", "two").format(*(_lowered(request) for _, request in requests))
+        is_value = any(_starts_with_value(text, request) for _, request in requests)
+        self.messages += [user(text if is_value else text[0].upper() + text[1:]), call(*requests)]
 
     def results(self, error: bool = False) -> None:
         """Add results for the last calls, and the answer in words."""
@@ -90,10 +92,17 @@ class _Dialogue:
         return Conversation([*before, {**last, "reasoning_content": thought}], self.schemas, thinking=True)
 
 
-def _lowered(text: str) -> str:
+def _lowered(request: Request) -> str:
     """Return a request as a part of a longer sentence."""
-    text = text.rstrip(".!?")
-    return text if text.startswith(("I ", "I'")) else text[0].lower() + text[1:]
+    text = request.text.rstrip(".!?")
+    keeps = text.startswith(("I ", "I'")) or _starts_with_value(text, request)
+    return text if keeps else text[0].lower() + text[1:]
+
+
+def _starts_with_value(text: str, request: Request) -> bool:
+    """Whether the text begins with a value, which is copied as it stands."""
+    values = [value for one in request.arguments.values() for value in (one if isinstance(one, list) else [one])]
+    return text.startswith(tuple(str(value) for value in values))
 
 
 def _same_tool_twice(source: Source, tool: Tool) -> list[Message]:
@@ -199,7 +208,7 @@ def agent(source: Source) -> Conversation:
 
 def _one_turn(dialogue: _Dialogue) -> None:
     source = dialogue.source
-    kind = source.rng.choices(("one", "two", "other", "none"), (68, 10, 15, 7))[0]
+    kind = source.rng.choices(("one", "two", "other", "none"), (66, 10, 10, 14))[0]
     if kind == "other":
         dialogue.messages += smalltalk(source)
         return
