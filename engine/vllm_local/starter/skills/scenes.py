@@ -126,22 +126,22 @@ def made_up_field(source: Source) -> Field:
     return Field("_".join(_made_up_words(source)), json_type, _MADE_UP_KINDS[json_type], clauses)
 
 
-def composed_field(source: Source) -> Field:
-    """Return a field of training: any words for a key, and sentences put together from parts."""
+def composed_field(source: Source, noun: str = "whole") -> Field:
+    """Return a field of training: any words for a key, and sentences about a thing put together from parts."""
     pattern = source.rng.choices([one for _, one in _PATTERNS], [weight for weight, _ in _PATTERNS])[0]
     words = _label(source, pattern.words)
     key = source.rng.choice(pattern.keys).format("_".join(words))
     label = " ".join(words)
     if pattern.type == "boolean":
         answers = ("yes", "no") * _CLAUSES
-        clauses = tuple(f"{answer}: {_clause(source, f'tell {answer}', label)}" for answer in answers)
+        clauses = tuple(f"{answer}: {_clause(source, f'tell {answer}', label, noun)}" for answer in answers)
     else:
-        clauses = tuple(_clause(source, pattern.tell, label) for _ in range(_CLAUSES))
+        clauses = tuple(_clause(source, pattern.tell, label, noun) for _ in range(_CLAUSES))
     return Field(key, pattern.type, pattern.kinds, clauses)
 
 
-def _clause(source: Source, heading: str, label: str) -> str:
-    return expand(source, "clauses", heading).replace("{label}", label)
+def _clause(source: Source, heading: str, label: str, noun: str) -> str:
+    return expand(source, "clauses", heading).replace("{label}", label).replace("{noun}", noun)
 
 
 def _made_up_words(source: Source) -> list[str]:
@@ -176,7 +176,7 @@ def _distinct_fields(source: Source, count: int, noun: str) -> tuple[tuple[tuple
     fields = [_unlabelled_field(source)] if source.chance(_UNLABELLED) else []
     taken = {noun, *(field.key for field in fields)}
     while len(fields) < count:
-        field = composed_field(source)
+        field = composed_field(source, noun)
         words = set(field.key.split("_"))
         if words.isdisjoint(taken):
             taken |= words
@@ -190,7 +190,7 @@ def _subject(source: Source, noun: str, is_person: bool) -> Field:
         return Field(source.rng.choice(("name", noun, f"{noun}_name")), "string", kinds, ("{value}", f"the {noun}"))
     named = expand(source, "clauses", "name it").replace("{noun}", noun)
     if source.chance(0.15):
-        named = "the {value}"
+        named, kinds = "the {value}", ("title",)
     unnamed = expand(source, "clauses", "unnamed").replace("{noun}", noun)
     return Field(_subject_key(source, noun), "string", kinds, (named, unnamed))
 
