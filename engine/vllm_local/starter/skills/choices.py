@@ -58,7 +58,7 @@ def choose(source: Source) -> Conversation:
 
 def several_choices(source: Source) -> Conversation:
     """Return several texts with their answers, under one request or each with its own."""
-    for turns in (8, 6, 5, 4, 4, 3, 3, 2, 2, 2):
+    for turns in (source.rng.randint(2, 7), 4, 3, 2, 2):
         task = _draw_task(source)
         messages = list(_ask(source, task).messages)
         by_system = messages[0]["role"] == "system"
@@ -113,7 +113,7 @@ def _options(source: Source, options: list[str]) -> str:
 
 def _request(source: Source, heading: str) -> str:
     line = request(source, "choices", f"task {heading}")
-    return line if line.endswith((".", "?", ":")) else f"{line}."
+    return line if line.endswith((".", "?", ":", "}")) else f"{line}."
 
 
 def _cased(source: Source, heading: str, options: Sequence[str], draw: Callable[[str], str]) -> Task:

@@ -149,7 +149,7 @@ def extraction(source: Source) -> Conversation:
 
 def several_extractions(source: Source) -> Conversation:
     """Return one request, and two or more texts, each with its JSON object."""
-    for turns in (4, 3, 3, 2, 2, 2):
+    for turns in (source.rng.choice((2, 2, 3, 4)), 2, 2):
         scene, case = _draw_asked(source, 3)
         messages = _as_json(source, scene, case, plain=False).messages
         for _ in range(turns - 1):

@@ -121,7 +121,7 @@ def _asked(source: Source, ask: str, form: str, answer: str) -> Conversation:
 
 def several_objects(source: Source) -> Conversation:
     """Return requests for texts about several topics, all in the form that the system message asks for."""
-    for turns in (4, 3, 3, 2, 2):
+    for turns in (source.rng.randint(2, 4), 2, 2):
         kind = _kind(source)
         topics = [draw_topic(source) for _ in range(turns)]
         drawn = _draw_object(source, kind, topics[0], free=True)
