@@ -6,14 +6,14 @@ from collections.abc import Callable
 from random import Random
 
 from vllm_local.starter.skills import recall, tool_calls
-from vllm_local.starter.skills.choices import choose
+from vllm_local.starter.skills.choices import choose, several_choices
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.copying import drills as copy_drills
-from vllm_local.starter.skills.extraction import extraction
+from vllm_local.starter.skills.extraction import extraction, several_extractions
 from vllm_local.starter.skills.instructions import instructions
 from vllm_local.starter.skills.messages import Message, system
 from vllm_local.starter.skills.numbers import counting, sums
-from vllm_local.starter.skills.objects import short_object
+from vllm_local.starter.skills.objects import several_objects, short_object
 from vllm_local.starter.skills.smalltalk import conversation
 from vllm_local.starter.skills.thinking import spell, think_letters, think_other, think_sum
 from vllm_local.starter.skills.translation import few_shot, other_language, say_phrase, translate
@@ -37,9 +37,12 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
-    (9, extraction),
-    (5, choose),
-    (2.5, short_object),
+    (6, extraction),
+    (3.5, several_extractions),
+    (2, choose),
+    (3.5, several_choices),
+    (1.8, short_object),
+    (0.7, several_objects),
     (5, think_sum),
     (3, think_letters),
     (1.5, think_other),

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from vllm_local.starter.languages.base import capitalise
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.messages import assistant, calling, system, user
+from vllm_local.starter.skills.grammar import expand, request, tool_name, vocabulary
+from vllm_local.starter.skills.messages import Message, assistant, calling, exchange, system, user
+from vllm_local.starter.skills.scenes import (
+    Field,
+    Scene,
+    composed_scene,
+    known_field,
+    known_scenes,
+    made_up_field,
+    untold_field,
+    value_of,
+)
 from vllm_local.starter.source import Source
-from vllm_local.starter.tables import read_blocks
-from vllm_local.starter.values import Value, draw_value, listing
+from vllm_local.starter.values import listing
 
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "string": {"type": "string"},
@@ -23,53 +32,15 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": {"type": "string"}},
     "integers": {"type": "array", "items": {"type": "integer"}},
 }
-_MADE_UP_KINDS = {
-    "string": ("word", "name", "title", "phrase", "code", "place", "accented", "chinese", "japanese", "email"),
-    "integer": ("integer", "small"),
-    "number": ("amount",),
-    "strings": ("words", "names"),
-    "integers": ("numbers",),
-}
+_COMPOSED_SCENES = 0.55
+_MADE_UP_FIELDS = {"train": 0.3, "heldout": 0.15}
+# Words of several keys of one object: "first_name" and "last_name".
+_COMMON_WORDS = frozenset({"name", "number", "of", "is", "the", "value", "date", "address", "list"})
 _CHARACTERS_A_TOKEN = 3
 _MESSAGE_TOKENS = 12
 _TOOL_TOKENS = 150
 # What LangChain's standard tests ask for; these objects never occur in training or in evaluation.
 _RESERVED = frozenset({frozenset({"name", "age"}), frozenset({"setup", "punchline"})})
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of an object, with the ways to tell its value.
-
-    Attributes:
-        key: Name in the JSON object.
-        type: A key of the JSON types, such as "string" or "integers".
-        kinds: Kinds of values.
-        clauses: Sentences that tell the value, or "yes: …" and "no: …" for a boolean.
-        value: The value that the text tells, or None where it tells none.
-    """
-
-    key: str
-    type: str
-    kinds: tuple[str, ...]
-    clauses: tuple[str, ...]
-    value: Value | None = None
-
-    @property
-    def label(self) -> str:
-        """The key in words."""
-        return self.key.replace("_", " ")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a text is about: a thing that has a name, and the fields that are told of it."""
-
-    name: str
-    description: str
-    subject: Field
-    pronouns: tuple[tuple[str, ...], ...]
-    fields: tuple[tuple[tuple[str, ...], Field], ...]
 
 
 def fits(source: Source, conversation: Conversation) -> bool:
@@ -145,6 +116,26 @@ def fill(frame: str, **parts: str) -> str:
     return before + (parts.get("text", "") if found else "") + after
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One text's fields.
+
+    Attributes:
+        subject: What names the thing, with a value if the text says it.
+        fields: The other fields that the text tells.
+        asked: The fields that are asked for, in their order.
+    """
+
+    subject: Field
+    fields: tuple[Field, ...]
+    asked: tuple[Field, ...]
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {field.key: field.value.json if field.value else None for field in self.asked}
+
+
 def extraction(source: Source) -> Conversation:
     """Return a text, a request for some of its fields, and the JSON object or the tool call with them."""
     for most in (5, 5, 4, 3, 2, 2):
@@ -156,117 +147,137 @@ def extraction(source: Source) -> Conversation:
     return conversation
 
 
+def several_extractions(source: Source) -> Conversation:
+    """Return one request, and two or more texts, each with its JSON object."""
+    for turns in (source.rng.choice((2, 2, 3, 4)), 2, 2):
+        scene, case = _draw_asked(source, 3)
+        messages = _as_json(source, scene, case, plain=False).messages
+        for _ in range(turns - 1):
+            case = _other_values(source, case)
+            messages = [*messages, *_next(source, scene, case, by_system=messages[0]["role"] == "system")]
+        if fits(source, conversation := Conversation(messages)):
+            return conversation
+    return extraction(source)
+
+
+def _next(source: Source, scene: Scene, case: _Case, by_system: bool) -> list[Message]:
+    frame = request(source, "extraction", "bare") if by_system else expand(source, "requests", "extraction next")
+    return exchange(fill(frame, text=_text(source, scene, case)), to_json(case.answer))
+
+
 def _draw(source: Source, most: int, plain: bool = False) -> Conversation:
+    scene, case = _draw_asked(source, most)
+    if not plain and source.chance(0.25):
+        return _as_tool(source, scene, case)
+    if source.chance(0.1) and len(case.asked) > 1:
+        case = _with_untold(source, scene, case)
+    return _as_json(source, scene, case, plain)
+
+
+def _draw_asked(source: Source, most: int) -> tuple[Scene, _Case]:
+    """Return fields of a scene that are not the ones of LangChain's standard tests."""
     while True:
         count = source.rng.choices(range(1, most + 1), (15, 30, 30, 15, 10)[:most])[0]
-        scene = source.rng.choice(_scenes(source.frames))
-        subject, fields = _choose_fields(source, scene, count)
-        told = [field for field in (subject, *fields) if field.value is not None]
-        asked = source.rng.sample((subject, *fields), count) if subject.value else list(fields[:count])
-        if not is_reserved([field.key for field in asked]):
-            break
-    text = _text(source, scene, subject, [field for field in told if field is not subject])
-    if not plain and source.chance(0.25):
-        return _as_tool(source, scene, asked, text)
-    if source.chance(0.1) and count > 1:
-        asked.insert(source.rng.randint(0, count), _untold(source, scene, (subject, *fields)))
-    return _as_json(source, scene, asked, text, plain)
+        scene = _choose_scene(source)
+        case = _draw_case(source, scene, count)
+        if not is_reserved([field.key for field in case.asked]):
+            return scene, case
 
 
-@cache
-def _scenes(frames: str) -> tuple[Scene, ...]:
-    blocks = read_blocks(f"{frames}/extraction.txt")
-    scenes = []
-    for heading, lines in blocks.items():
-        if heading.startswith("scene "):
-            name, keys, kinds, pronouns, description = _cells(heading.removeprefix("scene "))
-            subject = Field(keys, "string", tuple(kinds.split("/")), lines)
-            pairs = tuple(tuple(pair.split()) for pair in pronouns.split(", "))
-            scenes.append(Scene(name, description, subject, pairs, _fields(blocks, name)))
-    return tuple(scenes)
+def _choose_scene(source: Source) -> Scene:
+    if source.frames == "train" and source.chance(_COMPOSED_SCENES):
+        return composed_scene(source, 6)
+    return source.rng.choice(known_scenes(source.frames))
 
 
-def _fields(blocks: dict[str, tuple[str, ...]], scene: str) -> tuple[tuple[tuple[str, ...], Field], ...]:
-    fields = []
-    for heading, lines in blocks.items():
-        if heading.startswith(f"field {scene} |"):
-            _, keys, json_type, kinds = _cells(heading)
-            fields.append((tuple(keys.split(", ")), Field("", json_type, tuple(kinds.split("/")), lines)))
-    return tuple(fields)
-
-
-def _cells(heading: str) -> list[str]:
-    return [cell.strip() for cell in heading.split("|")]
-
-
-def _choose_fields(source: Source, scene: Scene, count: int) -> tuple[Field, list[Field]]:
+def _draw_case(source: Source, scene: Scene, count: int) -> _Case:
     """Return the named (or unnamed) subject and fields with values; some fields are made up."""
     named = source.chance(0.75)
     key = source.rng.choice(scene.subject.key.split(", "))
-    subject = replace(scene.subject, key=key, value=_value(source, scene.subject) if named else None)
+    subject = replace(scene.subject, key=key, value=value_of(source, scene.subject) if named else None)
     needed = count + (source.chance(0.3) if count < 5 else 0)
     fields: list[Field] = []
     drawn = source.rng.sample(scene.fields, len(scene.fields))
     while len(fields) < needed:
-        made_up = not drawn or source.chance(0.15)
-        field = _made_up(source) if made_up else _known(source, *drawn.pop())
-        if field.key not in {key, *(other.key for other in fields)}:
-            fields.append(replace(field, value=_value(source, field)))
-    return subject, fields
+        made_up = not drawn or source.chance(_MADE_UP_FIELDS[source.frames])
+        field = made_up_field(source) if made_up else known_field(source, *drawn.pop())
+        if _is_new(field, [subject, *fields]):
+            fields.append(replace(field, value=value_of(source, field)))
+    asked = source.rng.sample((subject, *fields), count) if named else list(fields[:count])
+    return _Case(subject, tuple(fields), tuple(asked))
 
 
-def _known(source: Source, keys: tuple[str, ...], field: Field) -> Field:
-    return replace(field, key=source.rng.choice(keys))
+def _is_new(field: Field, fields: Sequence[Field]) -> bool:
+    """Return whether no other field has a word of this one's key, so that no text can be read in two ways."""
+    words = set(field.key.split("_")) - _COMMON_WORDS
+    return all(words.isdisjoint(other.key.split("_")) for other in fields)
 
 
-def _made_up(source: Source) -> Field:
-    json_type = source.rng.choices(list(_MADE_UP_KINDS), (50, 20, 10, 10, 10))[0]
-    words = [source.made_up_word() for _ in range(source.rng.choice((1, 1, 2)))]
-    clauses = read_blocks(f"{source.frames}/extraction.txt")["made up"]
-    return Field("_".join(words), json_type, _MADE_UP_KINDS[json_type], clauses)
+def _with_untold(source: Source, scene: Scene, case: _Case) -> _Case:
+    """Return the case with one more field asked for, which the text does not tell."""
+    told = (case.subject, *case.fields)
+    if not all(field.labelled for field in told):
+        return case
+    untold = untold_field(source, scene, told)
+    if not _is_new(untold, told):
+        return case
+    at = source.rng.randint(0, len(case.asked))
+    return replace(case, asked=(*case.asked[:at], untold, *case.asked[at:]))
 
 
-def _value(source: Source, field: Field) -> Value:
-    if field.type == "boolean":
-        yes = source.chance(0.5)
-        return Value("yes" if yes else "no", yes)
-    return draw_value(source, source.rng.choice(field.kinds))
+def _other_values(source: Source, case: _Case) -> _Case:
+    """Return the same fields with other values, at times with one of them untold."""
+    subject, *fields = (
+        replace(field, value=value_of(source, field) if field.value else None) for field in (case.subject, *case.fields)
+    )
+    if len(fields) > 1 and source.chance(0.08) and all(field.labelled for field in fields):
+        untold = source.rng.randrange(len(fields))
+        fields[untold] = replace(fields[untold], value=None)
+    drawn = {field.key: field for field in (subject, *fields)}
+    told = tuple(field for field in fields if field.value)
+    return _Case(subject, told, tuple(drawn.get(field.key, field) for field in case.asked))
 
 
-def _untold(source: Source, scene: Scene, taken: Sequence[Field]) -> Field:
-    """Return a field that the text does not tell."""
-    clauses = {field.clauses for field in taken}
-    untold = [(keys, field) for keys, field in scene.fields if field.clauses not in clauses]
-    keys = {field.key for field in taken}
-    if untold and source.chance(0.8):
-        field = _known(source, *source.rng.choice(untold))
-        if field.key not in keys:
-            return field
-    return _made_up(source)
-
-
-def _text(source: Source, scene: Scene, subject: Field, fields: Sequence[Field]) -> str:
+def _text(source: Source, scene: Scene, case: _Case) -> str:
     """Return the clauses of the fields, in any order, as sentences."""
     who, whose = source.rng.choice(scene.pronouns)
-    name = _subject_text(source, subject)
+    name = _subject_text(source, case.subject)
     sentences: list[str] = []
     mentioned = joined = False
-    for field in source.rng.sample(fields, len(fields)):
+    for field in source.rng.sample(case.fields, len(case.fields)):
         clause = _clause(source, field)
         first = not mentioned and "{who" in clause
-        joined = bool(sentences) and not first and not joined and source.chance(0.35)
+        joined = bool(sentences) and not first and not joined and "?" not in sentences[-1] and source.chance(0.35)
         told = _tell(clause, name if first else who, f"{name}'s" if first else whose, field)
-        if joined and clause.startswith("{who} ") and sentences[-1].startswith((name, who)):
+        if joined and clause.startswith("{who} ") and sentences[-1].startswith((f"{name} ", f"{who} ")):
             told = told.removeprefix(f"{who} ")
         mentioned = mentioned or first
         if joined:
             sentences[-1] += f"{source.rng.choice((' and', ' and', ', and'))} {told}"
         else:
             sentences.append(told)
-    if not mentioned and subject.value:
-        sentences.insert(0, f"{source.rng.choice(('this is about', 'we talk about'))} {name}")
-    values = tuple(field.value.text for field in (subject, *fields) if field.value)
+    if not mentioned and case.subject.value:
+        sentences.insert(0, f"{_introduction(source)} {name}")
+    if source.frames == "train" and source.chance(0.15):
+        sentences.insert(source.rng.randint(0, len(sentences)), _noise(source))
+    values = tuple(field.value.text for field in (case.subject, *case.fields) if field.value)
     return " ".join(f"{_capitalised(sentence, values)}." for sentence in sentences)
+
+
+def _introduction(source: Source) -> str:
+    if source.frames == "train":
+        return expand(source, "clauses", "introduce")
+    return source.rng.choice(("this is about", "we talk about"))
+
+
+def _noise(source: Source) -> str:
+    """Return a sentence that tells no value."""
+    return fill(
+        expand(source, "clauses", "noise"),
+        adjective=source.rng.choice(vocabulary("adjectives")),
+        thing=source.rng.choice(vocabulary("things")),
+        made_up=source.made_up_word(),
+    )
 
 
 def _capitalised(sentence: str, values: tuple[str, ...]) -> str:
@@ -295,15 +306,12 @@ def _tell(clause: str, who: str, whose: str, field: Field) -> str:
     return told.replace("{who}", who)
 
 
-def _answer(fields: Sequence[Field]) -> dict[str, Any]:
-    return {field.key: field.value.json if field.value else None for field in fields}
-
-
-def _as_json(source: Source, scene: Scene, fields: Sequence[Field], text: str, plain: bool) -> Conversation:
+def _as_json(source: Source, scene: Scene, case: _Case, plain: bool) -> Conversation:
+    fields, text = case.asked, _text(source, scene, case)
     by_schema = not plain and not is_reserved([field.key for field in fields]) and source.chance(0.3)
     by_system = not plain and source.chance(0.35)
     heading = ("schema " if by_schema else "") + ("system" if by_system else "user")
-    frame = source.frame("extraction", heading)
+    frame = request(source, "extraction", heading)
     keys = [field.key for field in fields]
     parts = {
         "keys": listing(keys if source.chance(0.7) else [field.label for field in fields]),
@@ -314,10 +322,10 @@ def _as_json(source: Source, scene: Scene, fields: Sequence[Field], text: str, p
     }
     if "{keys}" in frame and any("_" in key for key in keys):
         parts["keys"] = listing(keys)
-    answer = assistant(to_json(_answer(fields)))
+    answer = assistant(to_json(case.answer))
     if not by_system:
         return Conversation([user(fill(frame, text=text, **parts)), answer])
-    bare = fill(source.frame("extraction", "bare"), text=text)
+    bare = fill(request(source, "extraction", "bare"), text=text)
     return Conversation([system(fill(frame, **parts)), user(bare), answer])
 
 
@@ -342,17 +350,16 @@ def _properties(source: Source, scene: Scene, fields: Sequence[Field]) -> dict[s
         nullable = field.value is None or source.chance(0.05)
         schema = _SCHEMAS[field.type]
         schemas[field.key] = {"anyOf": [schema, {"type": "null"}]} if nullable else schema
-    return described(source, schemas, source.frame("extraction", "field description"), scene.name)
+    return described(source, schemas, request(source, "extraction", "field description"), scene.name)
 
 
 def _camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def _as_tool(source: Source, scene: Scene, fields: Sequence[Field], text: str) -> Conversation:
-    frame = source.frame("extraction", "tool name")
-    name = fill(frame, Scene=_camel(scene.name), scene=scene.name)
-    description = fill(source.frame("extraction", "tool description"), a=scene.description)
-    tool = tool_of(source, name, description, _properties(source, scene, fields))
-    asked = user(fill(source.frame("extraction", "tool user"), text=text))
-    return Conversation([asked, calling((name, _answer(fields)))], tools=(tool,))
+def _as_tool(source: Source, scene: Scene, case: _Case) -> Conversation:
+    name = tool_name(source, "extraction", scene.name)
+    description = fill(request(source, "extraction", "tool description"), a=scene.description)
+    tool = tool_of(source, name, description, _properties(source, scene, case.asked))
+    asked = user(fill(request(source, "extraction", "tool user"), text=_text(source, scene, case)))
+    return Conversation([asked, calling((name, case.answer))], tools=(tool,))

@@ -18,6 +18,7 @@ from vllm_local.starter.skills.extraction import (
     to_json,
     tool_of,
 )
+from vllm_local.starter.skills.grammar import request, tool_name, vocabulary
 from vllm_local.starter.skills.messages import assistant, calling, exchange, system, user
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
@@ -63,10 +64,13 @@ def _kind(source: Source) -> Kind:
 def draw_topic(source: Source) -> str:
     """Return what the text is to be about, as a plural or a mass noun."""
     draw = source.rng.random()
-    if source.values == "heldout" or draw < 0.25:
+    if source.values == "heldout" or draw < 0.1:
         return source.rng.choice(read_blocks(f"{source.values}/objects.txt")["topic"])
-    if draw < 0.55:
+    if draw < 0.5:
         return source.made_up_word() + source.rng.choice(("s", "s", ""))
+    if draw < 0.8:
+        topic = source.rng.choice(vocabulary("topics"))
+        return f"{source.rng.choice(vocabulary('adjectives'))} {topic}" if source.chance(0.3) else topic
     nouns = [noun.forms["en"] for noun in load_lexicon().nouns]
     words = [singular if plural == "-" else plural for singular, plural in nouns]
     return source.rng.choice([word for word in words if word != _RESERVED_TOPIC])
@@ -86,7 +90,7 @@ def plain_joke(source: Source) -> Conversation:
     topic = draw_topic(source)
     joke = _kinds()[0]
     texts = [fill(text, topic=topic) for keys, text in joke.fields if "topic" not in keys]
-    return Conversation(exchange(fill(source.frame("objects", "plain"), topic=topic), " ".join(texts)))
+    return Conversation(exchange(fill(request(source, "objects", "plain"), topic=topic), " ".join(texts)))
 
 
 def _draw_object(source: Source, kind: Kind, topic: str, free: bool) -> dict[str, str]:
@@ -103,29 +107,48 @@ def _draw_object(source: Source, kind: Kind, topic: str, free: bool) -> dict[str
 
 def _request(source: Source, kind: Kind, topic: str) -> str:
     article = "an" if kind.asked_as[0] in "aeiou" else "a"
-    return fill(source.frame("objects", "ask"), a=f"{article} {kind.asked_as}", topic=topic)
+    return fill(request(source, "objects", "ask"), a=f"{article} {kind.asked_as}", topic=topic)
 
 
 def _asked(source: Source, ask: str, form: str, answer: str) -> Conversation:
     """Return the request with the form of the answer, in one message or two."""
     if source.chance(0.35):
-        frame = source.frame("objects", "system")
+        frame = request(source, "objects", "system")
         return Conversation([system(fill(frame, json=form)), user(ask), assistant(answer)])
-    layout = source.frame("objects", "layout")
+    layout = request(source, "objects", "layout")
     return Conversation(exchange(fill(layout, ask=ask, json=form), answer))
+
+
+def several_objects(source: Source) -> Conversation:
+    """Return requests for texts about several topics, all in the form that the system message asks for."""
+    for turns in (source.rng.randint(2, 4), 2, 2):
+        kind = _kind(source)
+        topics = [draw_topic(source) for _ in range(turns)]
+        drawn = _draw_object(source, kind, topics[0], free=True)
+        messages = [system(fill(request(source, "objects", "system"), json=_form(source, list(drawn))))]
+        for topic in topics:
+            texts = {key: fill(_text_of(kind, key), topic=topic) for key in drawn}
+            messages += exchange(_request(source, kind, topic), to_json(texts))
+        if fits(source, conversation := Conversation(messages)):
+            return conversation
+    return short_object(source)
+
+
+def _text_of(kind: Kind, key: str) -> str:
+    return next(text for keys, text in kind.fields if key in keys)
 
 
 def _by_keys(source: Source) -> Conversation:
     kind, topic = _kind(source), draw_topic(source)
     drawn = _draw_object(source, kind, topic, free=True)
-    quoted = [f'"{key}"' for key in drawn]
-    form = fill(
-        source.frame("objects", "json"),
-        keys=listing(list(drawn)),
-        quoted=listing(quoted),
-        example=_example(source, list(drawn)),
-    )
-    return _asked(source, _request(source, kind, topic), form, to_json(drawn))
+    return _asked(source, _request(source, kind, topic), _form(source, list(drawn)), to_json(drawn))
+
+
+def _form(source: Source, keys: Sequence[str]) -> str:
+    """Return what the answer's form is to be."""
+    quoted = [f'"{key}"' for key in keys]
+    parts = {"keys": listing(keys), "quoted": listing(quoted), "example": _example(source, keys)}
+    return fill(request(source, "objects", "json"), **parts)
 
 
 def _example(source: Source, keys: Sequence[str]) -> str:
@@ -135,7 +158,7 @@ def _example(source: Source, keys: Sequence[str]) -> str:
 
 
 def _properties(source: Source, keys: Sequence[str], kind: Kind) -> dict[str, Any]:
-    frame = source.frame("objects", "field description").replace("{object}", kind.name)
+    frame = request(source, "objects", "field description").replace("{object}", kind.name)
     return described(source, {key: {"type": "string"} for key in keys}, frame, kind.name)
 
 
@@ -144,14 +167,14 @@ def _by_schema(source: Source) -> Conversation:
     drawn = _draw_object(source, kind, topic, free=False)
     title = f"{source.rng.choice(('Short', 'My', 'One'))}{kind.name.capitalize()}"
     schema = object_schema(source, _properties(source, list(drawn), kind), title, kind.description.capitalize())
-    form = fill(source.frame("objects", "schema"), schema=to_json(schema))
+    form = fill(request(source, "objects", "schema"), schema=to_json(schema))
     return _asked(source, _request(source, kind, topic), form, to_json(drawn))
 
 
 def _by_tool(source: Source) -> Conversation:
     kind, topic = _kind(source), draw_topic(source)
     drawn = _draw_object(source, kind, topic, free=False)
-    name = fill(source.frame("objects", "tool name"), object=kind.name, Object=kind.name.capitalize())
-    description = fill(source.frame("objects", "tool description"), a=kind.description)
+    name = tool_name(source, "objects", kind.name)
+    description = fill(request(source, "objects", "tool description"), a=kind.description)
     tool = tool_of(source, name, description, _properties(source, list(drawn), kind))
     return Conversation([user(_request(source, kind, topic)), calling((name, drawn))], tools=(tool,))
