@@ -12,9 +12,12 @@ from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
 
 _GROUP = re.compile(r"\(([^()]*)\)")
-_LABEL = re.compile(r"^(?:tell|ask): ")
+_LABEL = re.compile(r"^(?:tell|ask|text|yes|no|clause|system|user|question|say|result): ")
 _PLACEHOLDER = re.compile(r"{\w+}")
-_LISTS = ("recall", "facts", "instructions", "thinking", "copying", "attributes", "things")
+_LISTS = (
+    *("recall", "facts", "instructions", "thinking", "copying", "attributes", "things", "tool_results"),
+    *("extraction", "choices", "objects", "tool_calls", "smalltalk", "unknown", "translation"),
+)
 _TOO_FEW_WORDS = 2
 _COMPOSED = 0.65
 # How what is no bare request begins.
@@ -77,7 +80,7 @@ def _lines() -> Iterator[str]:
     for name in _LISTS:
         for line in read_lines(f"heldout/{name}.txt"):
             text = _LABEL.sub("", line.partition("|")[0])
-            if line.startswith((">", "answer:")):
+            if line.startswith((">", "answer:", "arg:", "opt:")):
                 continue
             if name in _BARE_LISTS or len(plain(_PLACEHOLDER.sub(" ", text)).split()) > _TOO_FEW_WORDS:
                 yield text
