@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_local.starter.skills.phrasing import capitalised, ended, fill, fresh, introduced, lowered, part
 from vllm_local.starter.source import Source
@@ -171,13 +171,26 @@ def _reworded(source: Source, told: str) -> str:
     return _closed(source, capitalised(source, frame))
 
 
+def _headed_question(source: Source, heading: str) -> str:
+    question = source.rng.choice(_lines(source.frames, heading, "ask: "))
+    if _listed(source):
+        return question
+    return fresh(lambda: introduced(source, question, question[-1] if question[-1] in ".?" else "?"))
+
+
+def ask_again(source: Source, fact: Fact) -> Fact:
+    """Return the fact with another question for it, where there is one."""
+    if fact.kind:
+        return replace(fact, question=ask(source, fact.about))
+    return replace(fact, question=_headed_question(source, fact.about)) if "|" in fact.about else fact
+
+
 def _headed_fact(source: Source, heading: str) -> Fact:
     value = source.value(heading.split("|")[1].strip())
-    told = source.rng.choice(_lines(source.frames, heading, "tell: "))
-    question = source.rng.choice(_lines(source.frames, heading, "ask: "))
+    told, question = source.rng.choice(_lines(source.frames, heading, "tell: ")), _headed_question(source, heading)
     if source.frames == "train":
-        told, asked = fresh(lambda: _reworded(source, told)), question
-        question = fresh(lambda: asked if _listed(source) else introduced(source, asked, asked[-1]))
+        listed = told
+        told = fresh(lambda: _reworded(source, listed))
     answer = _lines("train", heading, "answer: ")[0].format(value=value)
     reply = f"Nice to meet you, {value}!" if heading.startswith("name") else TOLD
     return Fact(heading, value, fill(told, value=value), question, answer, reply)

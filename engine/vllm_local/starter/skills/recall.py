@@ -6,6 +6,7 @@ from vllm_local.starter.skills.facts import (
     TOLD,
     Fact,
     ask,
+    ask_again,
     attribute_fact,
     correct,
     draw_attribute,
@@ -139,7 +140,7 @@ def spread_recall(source: Source) -> list[Message]:
     facts = draw_facts(source, source.rng.randint(2, 4 if source.room < _LONG_FROM else 8))
     told = source.rng.randint(1, len(facts))
     messages = [*plain_system(source, 0.3), *(turn for fact in facts[:told] for turn in _tell(source, fact))]
-    budget = source.rng.uniform(0.4, 0.9) * source.room
+    budget = source.rng.uniform(0.4, 0.8) * source.room
     gap = source.rng.uniform(0.03, 0.15) * source.room
     following = _length(messages) + gap
     while (length := _length(messages)) < budget:
@@ -147,8 +148,11 @@ def spread_recall(source: Source) -> list[Message]:
             messages += _tell(source, facts[told])
             told += 1
         elif source.chance(0.03):
-            messages += _correct(source, facts[:told])
+            known = facts[:told]
+            messages += _correct(source, known)
+            facts[:told] = known
         elif length > following:
+            facts[:told] = [ask_again(source, fact) for fact in facts[:told]]
             messages += _ask(source, facts[:told], 2)
             following = length + gap
         else:
