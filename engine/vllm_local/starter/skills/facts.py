@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vllm_local.starter.skills.phrasing import capitalised, ended, fill, fresh, introduced, lowered, part
+from vllm_local.starter.skills.phrasing import capitalised, ended, fill, fresh, introduced, lowered, part, wording
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_rows
 from vllm_local.starter.values import draw_value
@@ -128,6 +128,20 @@ def ask(source: Source, attribute: str, owner: str = "") -> str:
     if _listed(source):
         return fill(source.frame("facts", "ask owned" if owner else "ask"), x=attribute, n=owner)
     return fresh(lambda: _composed_ask(source, f"{owner}'s {attribute}" if owner else f"my {attribute}"))
+
+
+def tell_of_user(source: Source, fact: Fact) -> str:
+    """Return the fact about the user's attribute as a system message tells it."""
+    if _listed(source):
+        return fill(source.frame("facts", "system"), x=fact.about, v=fact.value)
+    return fresh(lambda: _composed_tell(source, f"the user's {fact.about}", fact.value))
+
+
+def name_user(source: Source, name: str) -> str:
+    """Return the user's name as a system message tells it."""
+    if source.frames == "heldout":
+        return fill(source.frame("facts", "system name"), n=name)
+    return fill(fresh(lambda: wording(source, "facts", "system name")), n=name)
 
 
 def correct(source: Source, fact: Fact) -> Fact:

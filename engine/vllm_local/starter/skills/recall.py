@@ -14,9 +14,11 @@ from vllm_local.starter.skills.facts import (
     draw_facts,
     fixed_fact,
     name_fact,
+    name_user,
+    tell_of_user,
 )
 from vllm_local.starter.skills.messages import Message, assistant, exchange, system, user
-from vllm_local.starter.skills.phrasing import fill, lowered
+from vllm_local.starter.skills.phrasing import fill, fresh, lowered, wording
 from vllm_local.starter.skills.smalltalk import chat, plain_system
 from vllm_local.starter.source import Source
 
@@ -114,12 +116,12 @@ def two_attributes(source: Source) -> list[Message]:
     first, second = attribute_fact(source), attribute_fact(source)
     while second.about == first.about:
         second = attribute_fact(source)
-    frame = source.frame("facts", "tell two")
+    frame = _pair_wording(source, "tell two")
     told = fill(frame, x=first.about, v=first.value, y=second.about, u=second.value)
     messages = exchange(told, TOLD) + _talk(source, 75, 25)
     if source.chance(0.6):
         return messages + _ask(source, [first, second])
-    question = source.frame("facts", "ask two")
+    question = _pair_wording(source, "ask two")
     answer = f"Your {first.about} is {first.value} and your {second.about} is {second.value}."
     return messages + exchange(fill(question, x=first.about, y=second.about), answer)
 
@@ -133,6 +135,12 @@ def long_recall(source: Source) -> list[Message]:
     while _length(messages) < budget:
         messages += chat(source)
     return messages + questions
+
+
+def _pair_wording(source: Source, heading: str) -> str:
+    if source.frames == "heldout":
+        return source.frame("facts", heading)
+    return fresh(lambda: wording(source, "facts", heading))
 
 
 def spread_recall(source: Source) -> list[Message]:
@@ -217,11 +225,11 @@ def from_system(source: Source) -> list[Message]:
     """Return the user's name or other facts in the system message, and the question for one."""
     if source.chance(0.5):
         facts = [name_fact(source)]
-        told = fill(source.frame("facts", "system name"), n=facts[0].value)
+        told = name_user(source, facts[0].value)
     else:
         facts = list({fact.about: fact for fact in (attribute_fact(source) for _ in range(3))}.values())
         facts = facts[: source.rng.randint(1, 3)]
-        told = " ".join(fill(source.frame("facts", "system"), x=fact.about, v=fact.value) for fact in facts)
+        told = " ".join(tell_of_user(source, fact) for fact in facts)
     plain = source.frame("translation", "plain system")
     messages = [system(source.rng.choice((f"{plain} {told}", f"{told} {plain}", told)))]
     if source.chance(0.2):
