@@ -19,7 +19,8 @@ def test_braces_in_a_value_stay():
 
 
 @pytest.mark.parametrize(
-    "text", ["Please tell me what my shoe size is!", "so, COULD you tell me my name?", "my gym day is Monday"]
+    "text",
+    ["Please tell me what my hat is!", "so, COULD you tell me my name?", "my gym day is Monday", "OK, stop!"],
 )
 def test_a_held_out_wording_is_found(text):
     assert is_held_out(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.skills.messages import Message, exchange
 from vllm_local.starter.skills.phrasing import fresh, introduced, politely, wording
+from vllm_local.starter.skills.wordings import plain
 from vllm_local.starter.source import Source, held_out_sums, is_held_out_sum
 
 _COUNT = {
@@ -49,8 +50,9 @@ def _count(source: Source) -> list[Message]:
     last = first + source.rng.randint(2, 10)
     question = source.rng.choice(_COUNT[source.frames]).format(first, last)
     if source.frames == "train":
-        plain = question
-        question = fresh(lambda: politely(source, plain)) if source.chance(0.4) else question
+        asked = fresh(lambda: politely(source, question))
+        held_out = any(plain(frame.format(first, last)) in plain(asked) for frame in _COUNT["heldout"])
+        question = question if held_out else asked
     return exchange(question, count_up(first, last))
 
 

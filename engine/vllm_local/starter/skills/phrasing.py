@@ -63,7 +63,9 @@ def fresh(make: Callable[[], str]) -> str:
 def is_held_out(text: str) -> bool:
     """Whether the text says what a held-out list says, case, marks and what fills its gaps apart."""
     words = f" {plain(text)} "
-    return any(longest in words and pattern.search(words) for longest, pattern in _held_out())
+    return words.strip() in _short() or any(
+        longest in words and pattern.search(words) for longest, pattern in _held_out()
+    )
 
 
 @cache
@@ -74,6 +76,13 @@ def _held_out() -> tuple[tuple[str, re.Pattern[str]], ...]:
         pattern = r" ?.{1,60}? ?".join(map(re.escape, pieces))
         found.append((max(pieces, key=len), re.compile(rf"\b{pattern}\b")))
     return tuple(found)
+
+
+@cache
+def _short() -> frozenset[str]:
+    """Return the held-out lines of one or two words, which a text must not be."""
+    lines = (_LABEL.sub("", line) for name in _LISTS for line in read_lines(f"heldout/{name}.txt"))
+    return frozenset(plain(line) for line in lines if len(line.split()) <= _TOO_FEW_WORDS and "{" not in line)
 
 
 def _lines() -> Iterator[str]:
