@@ -16,6 +16,7 @@ from vllm_local.starter.skills.numbers import counting, sums
 from vllm_local.starter.skills.objects import several_objects, short_object
 from vllm_local.starter.skills.smalltalk import conversation
 from vllm_local.starter.skills.thinking import spell, think_letters, think_other, think_sum
+from vllm_local.starter.skills.tool_results import result_drill
 from vllm_local.starter.skills.translation import few_shot, other_language, say_phrase, translate
 from vllm_local.starter.source import Source
 
@@ -26,7 +27,9 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (1, say_phrase),
     (1.5, other_language),
     (10, conversation),
-    (7, recall.recall),
+    (6, recall.recall),
+    (4, recall.quiz),
+    (1, recall.spread_recall),
     (0.5, recall.correction),
     (1, recall.several_in_one),
     (0.7, recall.two_attributes),
@@ -43,13 +46,14 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (3.5, several_choices),
     (1.8, short_object),
     (0.7, several_objects),
-    (5, think_sum),
-    (3, think_letters),
+    (7, think_sum),
+    (6, think_letters),
     (1.5, think_other),
-    (1, spell),
-    (5, instructions),
+    (2, spell),
+    (7, instructions),
     (1, counting),
-    (1.5, sums),
+    (2, sums),
+    (6, result_drill),
 )
 # Describing the tools takes most of a conversation's tokens, so most conversations ask for several calls.
 _TOOLS: tuple[tuple[float, Maker], ...] = (
@@ -88,7 +92,7 @@ def converse(source: Source, drills: float = 0.05) -> Conversation:
     if source.chance(drills):
         return Conversation(copy_drills(source))
     if source.room > _LONG_FROM and source.chance(_LONG_SHARE):
-        return Conversation(recall.long_recall(source)) if source.chance(0.4) else tool_calls.long_agent(source)
+        return Conversation(recall.spread_recall(source)) if source.chance(0.4) else tool_calls.long_agent(source)
     if source.chance(tool_share(source.room)):
         return _drawn(source, _TOOLS)
     made = _drawn(source, _SKILLS)

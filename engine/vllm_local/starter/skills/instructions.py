@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vllm_local.starter.lexicon import load_lexicon
+from vllm_local.starter.skills.facts import draw_facts
 from vllm_local.starter.skills.messages import Message, exchange, system
-from vllm_local.starter.skills.numbers import count_up, sums
-from vllm_local.starter.skills.recall import draw_facts
+from vllm_local.starter.skills.numbers import count_up, one_sum
+from vllm_local.starter.skills.phrasing import fresh, politely, wording
 from vllm_local.starter.skills.smalltalk import capital, chat
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
@@ -17,8 +18,21 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _FILE = "instructions"
 
 
+_MADE_UP_MARKS = 0.85
+# Headings of requests that take other words around them.
+_WRAPPED = ("count stop", "count some", "say", "first", "times")
+
+
 def _ask(source: Source, heading: str, **parts: object) -> str:
-    return source.frame(_FILE, heading).format(**parts)
+    if source.frames == "heldout":
+        return source.frame(_FILE, heading).format(**parts)
+    return fresh(lambda: _composed(source, heading, **parts))
+
+
+def _composed(source: Source, heading: str, **parts: object) -> str:
+    frame = wording(source, _FILE, heading)
+    wraps = heading in _WRAPPED and ("{words}" not in frame[-8:] or heading == "times")
+    return (politely(source, frame) if wraps else frame).format(**parts)
 
 
 def _number(source: Source, number: int) -> str:
@@ -33,10 +47,15 @@ def _text(source: Source) -> str:
 
 
 def _mark(source: Source) -> str:
-    """Return a word in capitals to end with; in training half of them are made up."""
-    if source.values == "train" and source.chance(0.5):
-        return source.made_up_word().upper()
+    """Return a word in capitals to end with; in training most are made up."""
+    if source.values == "train" and source.chance(_MADE_UP_MARKS):
+        return _made_up_mark(source)
     return source.rng.choice(read_blocks(f"{source.values}/instructions.txt")["marks"])
+
+
+def _made_up_mark(source: Source) -> str:
+    word = source.made_up_word().upper()
+    return f"{word} {source.made_up_word().upper()}" if source.chance(0.1) else word
 
 
 # Where to stop
@@ -57,7 +76,7 @@ def count_until(source: Source) -> list[Message]:
 def stop_now(source: Source) -> list[Message]:
     """Return the request to stop, perhaps after other talk."""
     before = [turn for _ in range(source.rng.randint(0, 2)) for turn in chat(source)]
-    return [*before, *exchange(source.frame(_FILE, "stop"), STOPPED)]
+    return [*before, *exchange(_ask(source, "stop"), STOPPED)]
 
 
 def say_only(source: Source) -> list[Message]:
@@ -84,7 +103,7 @@ def several_times(source: Source) -> list[Message]:
 def _request(source: Source) -> tuple[str, str]:
     """Return a request, ending with a mark, and its answer."""
     if source.chance(0.3):
-        question, answer = (message["content"] for message in source.rng.choice((capital, sums))(source))
+        question, answer = (message["content"] for message in source.rng.choice((capital, one_sum))(source))
         return question if question.endswith((".", "?", "!")) else f"{question}.", answer
     words = _text(source)
     return _ask(source, "request", words=words), words
@@ -104,10 +123,10 @@ def end_with(source: Source) -> list[Message]:
 
 
 def _noun(source: Source) -> str:
-    """Return a noun to write about; in training two of five are made up."""
+    """Return a noun to write about; in training most are made up."""
     if source.values == "heldout":
         return source.rng.choice(read_blocks("heldout/instructions.txt")["nouns"])
-    if source.chance(0.4):
+    if source.chance(0.65):
         return source.made_up_word()
     nouns = [noun.forms["en"][0] for noun in load_lexicon().nouns if not noun.is_mass]
     return source.rng.choice((*nouns, *read_blocks("train/instructions.txt")["nouns"]))
@@ -178,11 +197,20 @@ def _short_question(source: Source) -> list[Message]:
     if source.chance(0.4):
         fact = draw_facts(source, 1)[0]
         return [*exchange(fact.told, fact.reply), *exchange(fact.question, fact.answer)]
-    return source.rng.choice((capital, sums))(source)
+    return source.rng.choice((capital, one_sum))(source)
 
 
 def instructions(source: Source) -> list[Message]:
     """Return an instruction that ends or limits the answer, obeyed."""
+    messages = _instruction(source)
+    if source.values == "train" and source.frames == "train" and messages[0]["role"] != "system":
+        for _ in range(source.rng.choices((0, 1, 2, 3), (40, 25, 20, 15))[0]):
+            following = _instruction(source)
+            messages += following if following[0]["role"] != "system" else []
+    return messages
+
+
+def _instruction(source: Source) -> list[Message]:
     makers = (
         count_until,
         stop_now,

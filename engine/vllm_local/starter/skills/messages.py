@@ -22,6 +22,11 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
+def tool_message(content: str) -> Message:
+    """Return a tool's message."""
+    return {"role": "tool", "content": content}
+
+
 def calling(*calls: tuple[str, Mapping[str, Any]]) -> Message:
     """Return an assistant message that calls tools, each given by its name and its arguments."""
     made = [{"function": {"name": name, "arguments": dict(arguments)}} for name, arguments in calls]

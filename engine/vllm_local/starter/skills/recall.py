@@ -2,135 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
+from vllm_local.starter.skills.facts import (
+    TOLD,
+    Fact,
+    ask,
+    ask_again,
+    attribute_fact,
+    correct,
+    draw_attribute,
+    draw_fact,
+    draw_facts,
+    fixed_fact,
+    name_fact,
+    name_user,
+    tell_of_user,
+)
 from vllm_local.starter.skills.messages import Message, assistant, exchange, system, user
+from vllm_local.starter.skills.phrasing import fill, fresh, lowered, wording
 from vllm_local.starter.skills.smalltalk import chat, plain_system
 from vllm_local.starter.source import Source
-from vllm_local.starter.tables import read_blocks, read_rows
-from vllm_local.starter.values import draw_value
 
 NOT_TOLD = "You have not told me yet."
-TOLD = "I will remember that."
 _OTHER_REPLIES = ("OK.", "Hello, {0}! How can I help you today?", "Got it!", "Thank you for telling me.", "{0}, noted.")
 _CHARACTERS_A_TOKEN = 3
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact with one way to tell it, one way to ask for it and the answer.
-
-    Attributes:
-        about: What the fact says something about; two facts about the same exclude each other.
-        value: What is to be remembered.
-        told: The sentence that tells the fact.
-        question: The question for it.
-        answer: The right answer.
-        reply: What the model says on hearing the fact.
-    """
-
-    about: str
-    value: str
-    told: str
-    question: str
-    answer: str
-    reply: str = TOLD
-
-
-FactMaker = Callable[[Source], Fact]
-
-
-def _lines(file: str, heading: str, prefix: str) -> list[str]:
-    lines = read_blocks(f"{file}/recall.txt")[heading]
-    return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-
-
-def _headings(source: Source) -> list[str]:
-    return list(read_blocks(f"{source.frames}/recall.txt"))
-
-
-def headed_fact(source: Source, heading: str) -> Fact:
-    """Return a fact of the kind that a heading of ``recall.txt`` names."""
-    value = source.value(heading.split("|")[1].strip())
-    told = source.rng.choice(_lines(source.frames, heading, "tell: ")).format(value=value)
-    question = source.rng.choice(_lines(source.frames, heading, "ask: "))
-    answer = _lines("train", heading, "answer: ")[0].format(value=value)
-    reply = f"Nice to meet you, {value}!" if heading.startswith("name") else TOLD
-    return Fact(heading, value, told, question, answer, reply)
-
-
-def name_fact(source: Source) -> Fact:
-    """Return the user's name."""
-    return headed_fact(source, _headings(source)[0])
-
-
-def fixed_fact(source: Source) -> Fact:
-    """Return a fact with wordings of its own, such as the user's age."""
-    return headed_fact(source, source.rng.choice(_headings(source)))
-
-
-def _fill(frame: str, attribute: str, value: str = "", other: str = "", owner: str = "") -> str:
-    parts = {"{x}": attribute, "{w}": other, "{n}": owner, "{v}": value}
-    for marker, text in parts.items():
-        frame = frame.replace(marker, text)
-    return frame
-
-
-def _attribute(source: Source) -> str:
-    return source.rng.choice(read_rows(f"{source.values}/attributes.txt"))[0]
-
-
-def _kinds(source: Source) -> dict[str, str]:
-    return {row[0]: row[1] for row in read_rows(f"{source.values}/attributes.txt")}
-
-
-def _attribute_value(source: Source, attribute: str) -> str:
-    return draw_value(source, _kinds(source)[attribute]).text
-
-
-def attribute_fact(source: Source, attribute: str | None = None) -> Fact:
-    """Return "my … is …" with the attribute, or with any."""
-    attribute = attribute or _attribute(source)
-    value = _attribute_value(source, attribute)
-    told = _fill(source.frame("facts", "tell"), attribute, value)
-    question = _fill(source.frame("facts", "ask"), attribute)
-    return Fact(attribute, value, told, question, f"Your {attribute} is {value}.")
-
-
-def owned_fact(source: Source) -> Fact:
-    """Return "Anna's … is …"."""
-    owner, attribute = source.name(), _attribute(source)
-    value = _attribute_value(source, attribute)
-    told = _fill(source.frame("facts", "tell owned"), attribute, value, owner=owner)
-    question = _fill(source.frame("facts", "ask owned"), attribute, owner=owner)
-    return Fact(f"{owner} {attribute}", value, told, question, f"{owner}'s {attribute} is {value}.")
-
-
-def thing_fact(source: Source) -> Fact:
-    """Return where or when something is."""
-    thing = source.rng.choice(read_blocks(f"{source.values}/things.txt")["thing"])
-    heading = source.rng.choice(("where", "when"))
-    value = draw_value(source, "time").text if heading == "when" else source.value("places")
-    place = f"at {value}" if heading == "when" else f"in {value}"
-    told = _fill(source.frame("facts", f"tell {heading}"), thing, place)
-    question = _fill(source.frame("facts", f"ask {heading}"), thing)
-    return Fact(f"{heading} {thing}", value, told, question, f"The {thing} is {place}.")
-
-
-def draw_fact(source: Source) -> Fact:
-    """Return a fact of any kind."""
-    makers: tuple[FactMaker, ...] = (fixed_fact, attribute_fact, owned_fact, thing_fact)
-    return source.rng.choices(makers, (44, 40, 9, 7))[0](source)
-
-
-def draw_facts(source: Source, count: int) -> list[Fact]:
-    """Return facts about different things."""
-    facts: dict[str, Fact] = {}
-    while len(facts) < count:
-        fact = draw_fact(source)
-        facts.setdefault(fact.about, fact)
-    return list(facts.values())
+_LONG_FROM = 500  # tokens of room
 
 
 def _reply(source: Source, fact: Fact) -> str:
@@ -181,13 +76,10 @@ def _draw_told_facts(source: Source) -> tuple[list[Message], list[Fact]]:
 def _correct(source: Source, facts: list[Fact]) -> list[Message]:
     """Tell one of the facts anew, with another value; the list then holds the new one."""
     index = source.rng.randrange(len(facts))
-    old = facts[index]
-    if old.about not in _kinds(source):
+    if not facts[index].kind:
         return []
-    value = _attribute_value(source, old.about)
-    told = _fill(source.frame("facts", "correct"), old.about, value, old.value)
-    facts[index] = Fact(old.about, value, told, old.question, f"Your {old.about} is {value}.")
-    return [*exchange(told, TOLD), *_talk(source, 80, 20)]
+    facts[index] = correct(source, facts[index])
+    return [*exchange(facts[index].told, TOLD), *_talk(source, 80, 20)]
 
 
 def recall(source: Source) -> list[Message]:
@@ -224,13 +116,14 @@ def two_attributes(source: Source) -> list[Message]:
     first, second = attribute_fact(source), attribute_fact(source)
     while second.about == first.about:
         second = attribute_fact(source)
-    frame = source.frame("facts", "tell two").replace("{y}", second.about).replace("{u}", second.value)
-    messages = exchange(_fill(frame, first.about, first.value), TOLD) + _talk(source, 75, 25)
+    frame = _pair_wording(source, "tell two")
+    told = fill(frame, x=first.about, v=first.value, y=second.about, u=second.value)
+    messages = exchange(told, TOLD) + _talk(source, 75, 25)
     if source.chance(0.6):
         return messages + _ask(source, [first, second])
-    question = source.frame("facts", "ask two").replace("{y}", second.about)
+    question = _pair_wording(source, "ask two")
     answer = f"Your {first.about} is {first.value} and your {second.about} is {second.value}."
-    return messages + exchange(_fill(question, first.about), answer)
+    return messages + exchange(fill(question, x=first.about, y=second.about), answer)
 
 
 def long_recall(source: Source) -> list[Message]:
@@ -244,6 +137,49 @@ def long_recall(source: Source) -> list[Message]:
     return messages + questions
 
 
+def _pair_wording(source: Source, heading: str) -> str:
+    if source.frames == "heldout":
+        return source.frame("facts", heading)
+    return fresh(lambda: wording(source, "facts", heading))
+
+
+def spread_recall(source: Source) -> list[Message]:
+    """Return facts that are asked for again and again, at every distance, while other talk fills the room."""
+    facts = draw_facts(source, source.rng.randint(2, 4 if source.room < _LONG_FROM else 8))
+    told = source.rng.randint(1, len(facts))
+    messages = [*plain_system(source, 0.3), *(turn for fact in facts[:told] for turn in _tell(source, fact))]
+    budget = source.rng.uniform(0.4, 0.8) * source.room
+    gap = source.rng.uniform(0.03, 0.15) * source.room
+    following = _length(messages) + gap
+    while (length := _length(messages)) < budget:
+        if told < len(facts) and source.chance(0.15):
+            messages += _tell(source, facts[told])
+            told += 1
+        elif source.chance(0.03):
+            known = facts[:told]
+            messages += _correct(source, known)
+            facts[:told] = known
+        elif length > following:
+            facts[:told] = [ask_again(source, fact) for fact in facts[:told]]
+            messages += _ask(source, facts[:told], 2)
+            following = length + gap
+        else:
+            messages += chat(source)
+    return messages + _ask(source, facts[:told], 5)
+
+
+def quiz(source: Source) -> list[Message]:
+    """Return many facts told at once, in one message or in a few, and many questions for them."""
+    facts = draw_facts(source, source.rng.randint(2, 5 if source.room < _LONG_FROM else 9))
+    messages = plain_system(source, 0.15)
+    if source.chance(0.6) and all(fact.reply == TOLD for fact in facts):
+        told = source.rng.choice((" ", " ", "\n")).join(_sentence(fact.told) for fact in facts)
+        messages += exchange(told, TOLD)
+    else:
+        messages += [turn for fact in facts for turn in _tell(source, fact)]
+    return messages + _talk(source, 80, 20) + _ask(source, facts, 6)
+
+
 def _sentence(text: str) -> str:
     return text if text[-1] in ".!?" else text + "."
 
@@ -253,10 +189,12 @@ def introduction(source: Source) -> list[Message]:
     name, other = name_fact(source), draw_fact(source)
     while other.about == name.about:
         other = draw_fact(source)
-    frame = source.rng.choice(("My name is {0} and {1}", "I am {0} and {1}", "Hi, I'm {0}. {2}", "I'm {0}, and {1}"))
-    keeps_case = other.told.startswith(("I ", "I'm ", other.value, other.about[:3]))
-    lower = other.told if keeps_case else other.told[0].lower() + other.told[1:]
-    messages = exchange(frame.format(name.value, lower, other.told), name.reply)
+    joined = ("My name is {0} and {1}", "I am {0} and {1}", "I'm {0}, and {1}")
+    apart = ("Hi, I'm {0}. {1}", "My name is {0}. {1}", "I am {0}! {1}", "Hello, {0} here. {1}")
+    joins = other.told.startswith(("My ", "my ", "I ", "I'm ", "The "))
+    frame = source.rng.choice(joined if joins and source.chance(0.7) else apart)
+    told = lowered(other.told) if frame in joined else other.told
+    messages = exchange(frame.replace("{0}", name.value).replace("{1}", told), name.reply)
     return messages + _talk(source, 70, 30) + _ask(source, [name, other])
 
 
@@ -287,11 +225,11 @@ def from_system(source: Source) -> list[Message]:
     """Return the user's name or other facts in the system message, and the question for one."""
     if source.chance(0.5):
         facts = [name_fact(source)]
-        told = source.frame("facts", "system name").replace("{n}", facts[0].value)
+        told = name_user(source, facts[0].value)
     else:
         facts = list({fact.about: fact for fact in (attribute_fact(source) for _ in range(3))}.values())
         facts = facts[: source.rng.randint(1, 3)]
-        told = " ".join(_fill(source.frame("facts", "system"), fact.about, fact.value) for fact in facts)
+        told = " ".join(tell_of_user(source, fact) for fact in facts)
     plain = source.frame("translation", "plain system")
     messages = [system(source.rng.choice((f"{plain} {told}", f"{told} {plain}", told)))]
     if source.chance(0.2):
@@ -312,14 +250,20 @@ def named_user(source: Source) -> list[Message]:
 def several_users(source: Source) -> list[Message]:
     """Return two or three named users who each tell something; one asks for it, or for another's."""
     names = list({source.name(): None for _ in range(source.rng.choice((2, 2, 3)))})
-    kind = _attribute(source)
-    facts = [attribute_fact(source, kind) for _ in names]
+    attribute = draw_attribute(source)
+    facts = [attribute_fact(source, attribute) for _ in names]
     messages: list[Message] = plain_system(source, 0.2)
     for name, fact in zip(names, facts, strict=True):
         messages += [user(fact.told, name), assistant(TOLD)]
+    if source.frames == "train" and source.chance(0.6):
+        return messages + [turn for _ in range(3) for turn in _ask_one_user(source, names, facts)]
+    return messages + _ask_one_user(source, names, facts)
+
+
+def _ask_one_user(source: Source, names: list[str], facts: list[Fact]) -> list[Message]:
     index, asker = source.rng.randrange(len(names)), source.rng.choice(names)
     owner, fact = names[index], facts[index]
     if owner == asker:
-        return [*messages, user(fact.question, asker), assistant(fact.answer)]
-    question = _fill(source.frame("facts", "ask owned"), kind, owner=owner)
-    return [*messages, user(question, asker), assistant(f"{owner}'s {kind} is {fact.value}.")]
+        return [user(fact.question, asker), assistant(fact.answer)]
+    question = ask(source, fact.about, owner)
+    return [user(question, asker), assistant(f"{owner}'s {fact.about} is {fact.value}.")]

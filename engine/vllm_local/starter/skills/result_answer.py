@@ -18,15 +18,14 @@ In an object true and false are "yes" and "no", null is "unknown", and a key tha
 
 Of an error's text these prefixes are cut: "Error invoking tool … with error:", and any one to three words that end in
 "error", "failed" or "failure" and a colon ("Error:", "Tool error:", "Request failed:"). So is a closing "Please fix …".
-An exception's name ("ValueError: bad date") and an HTTP status ("404 Not Found") stay.
+An exception's name ("ValueError: bad date") and an HTTP status ("404 Not Found": 400 to 599 and words with
+capitals) stay.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from functools import cache
-from http import HTTPStatus
 from typing import Any
 
 from vllm_local.starter.values import listing
@@ -38,6 +37,7 @@ _EMPTY = ("", "null", "none", "[]", "{}", '""')
 _INVOKING = re.compile(r"Error invoking tool .*? with error:\s*", re.DOTALL)
 _PREFIX = re.compile(r"(?:\w+ ){0,2}(?:error|failed|failure):\s*", re.IGNORECASE)
 _EXCEPTION = re.compile(r"\w+(?:Error|Exception):\s")
+_HTTP = re.compile(r"[45]\d\d(?: [A-Z][\w'-]*)+")
 _ADVICE = re.compile(r"\s*Please fix\b.*$", re.DOTALL)
 
 
@@ -146,15 +146,10 @@ def _failure(fields: dict[str, Any]) -> str:
 
 
 def _is_error(text: str) -> bool:
-    return bool(_INVOKING.match(text) or _PREFIX.match(text) or _EXCEPTION.match(text)) or text in _http_errors()
+    return bool(_INVOKING.match(text) or _PREFIX.match(text) or _EXCEPTION.match(text) or _HTTP.fullmatch(text))
 
 
 def _sorry(text: str) -> str:
     match = _INVOKING.match(text) or _PREFIX.match(text)
     message = _ADVICE.sub("", text[match.end() :] if match else text)
     return _closed(_APOLOGY + (" ".join(message.split()) or "unknown error"))
-
-
-@cache
-def _http_errors() -> frozenset[str]:
-    return frozenset(f"{status.value} {status.phrase}" for status in HTTPStatus if status.value >= 400)

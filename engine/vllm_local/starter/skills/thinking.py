@@ -8,16 +8,18 @@ from functools import cache
 from vllm_local.starter.languages import TARGETS
 from vllm_local.starter.lexicon import LANGUAGE_NAMES, Forms, load_lexicon
 from vllm_local.starter.skills.conversation import Conversation
+from vllm_local.starter.skills.facts import draw_facts
 from vllm_local.starter.skills.messages import Message, exchange, system
 from vllm_local.starter.skills.numbers import ask_sum, solution
-from vllm_local.starter.skills.recall import NOT_TOLD, draw_facts
+from vllm_local.starter.skills.phrasing import expand, fresh, introduced, wording
+from vllm_local.starter.skills.recall import NOT_TOLD
 from vllm_local.starter.skills.smalltalk import capital, chat, plain_system, smalltalk, unknown
 from vllm_local.starter.skills.translation import passage
 from vllm_local.starter.source import Source, held_out_sums, is_held_out_sum
 from vllm_local.starter.tables import read_blocks, read_lines
 
 _LONGEST_WORD = 14
-_TWO_DIGITS = 10
+_COMPOSED = 0.65
 
 
 def _thought(messages: Sequence[Message], reasoning: str) -> Conversation:
@@ -28,50 +30,26 @@ def _thought(messages: Sequence[Message], reasoning: str) -> Conversation:
 # Sums
 
 
-def _count_steps(first: int, sign: str, second: int) -> str:
-    """Return each step of counting up or down, numbered, so that the last number shows where to end."""
-    direction = -1 if sign == "-" else 1
-    return ", ".join(f"{step}: {first + direction * step}" for step in range(second + 1))
-
-
-def _add_columns(first: int, second: int) -> str:
-    """Return an addition digit by digit."""
-    tens, ones = zip(divmod(first, 10), divmod(second, 10), strict=True)
-    low = sum(ones)
-    carry = low // 10
-    high = sum(tens)
-    return (
-        f"Ones: {ones[0]} + {ones[1]} = {low}, write {low % 10}, carry {carry}. "
-        f"Tens: {tens[0]} + {tens[1]} = {high}, {high} + {carry} = {high + carry}."
-    )
-
-
-def _subtract_columns(first: int, second: int) -> str:
-    """Return a subtraction digit by digit."""
-    tens, ones = zip(divmod(first, 10), divmod(second, 10), strict=True)
-    borrow = int(ones[0] < ones[1])
-    top = ones[0] + 10 * borrow
-    high = tens[0] - tens[1]
-    return (
-        f"Ones: borrow {borrow}, {top} - {ones[1]} = {top - ones[1]}. "
-        f"Tens: {tens[0]} - {tens[1]} = {high}, {high} - {borrow} = {high - borrow}."
-    )
-
-
 def work_out(first: int, sign: str, second: int) -> str:
-    """Return the working of one sum: counting for a second number of one digit, columns for a longer one.
+    """Return the working of one sum: its ones, its tens with what is carried or borrowed, and the result.
+
+    No blanks, and the same two steps for every sum: what is short and regular is learned soonest.
 
     Args:
         first: First number, up to 99.
         sign: "+" or "-"; a difference is never negative.
         second: Second number, up to 99.
     """
-    if second < _TWO_DIGITS:
-        steps = f"{_count_steps(first, sign, second)}."
-    else:
-        steps = (_add_columns if sign == "+" else _subtract_columns)(first, second)
-    result = first + second if sign == "+" else first - second
-    return f"{first} {sign} {second}. {steps} Result {result}."
+    (tens, ones), (second_tens, second_ones) = divmod(first, 10), divmod(second, 10)
+    if sign == "+":
+        low = ones + second_ones
+        carry = low // 10
+        steps = f"{ones}+{second_ones}={low},{tens}+{second_tens}+{carry}={tens + second_tens + carry}"
+        return f"{first}+{second}: {steps},{first + second}."
+    borrow = int(ones < second_ones)
+    top = ones + 10 * borrow
+    steps = f"{top}-{second_ones}={top - second_ones},{tens}-{second_tens}-{borrow}={tens - second_tens - borrow}"
+    return f"{first}-{second}: {steps},{first - second}."
 
 
 def _draw_terms(source: Source) -> tuple[int, int]:
@@ -108,25 +86,32 @@ def _three_numbers(source: Source) -> Conversation:
 
 
 def _word_problem(source: Source) -> Conversation:
-    blocks = read_blocks(f"{source.frames}/thinking.txt")
     first, sign, second = _draw_pair(source, least=2)
-    heading = source.rng.choice([heading for heading in blocks if heading.startswith(f"problem {sign}")])
+    heading = source.rng.choice(
+        [heading for heading in read_blocks("train/thinking.txt") if heading.startswith(f"problem {sign}")]
+    )
     name, other = source.name(), source.name()
     result = first - second if sign == "-" else first + second
     words = {"a": first, "b": second, "c": result, "items": _items(source), "name": name, "other": other}
-    tell, question = (_part(source, blocks[heading], part) for part in ("tell: ", "ask: "))
-    text = f"{tell} {question}".format(**words)
+    frame = fresh(lambda: _problem(source, heading)) if source.frames == "train" else _problem(source, heading)
     answer = f"{solution((first, second), sign)} {heading.partition('|')[2].strip().format(**words)}"
-    return _thought(exchange(text, answer), work_out(first, sign, second))
+    return _thought(exchange(frame.format(**words), answer), work_out(first, sign, second))
+
+
+def _problem(source: Source, heading: str) -> str:
+    lines = read_blocks(f"{source.frames}/thinking.txt")[heading]
+    return f"{_part(source, lines, 'tell: ')} {_part(source, lines, 'ask: ')}"
 
 
 def _part(source: Source, lines: Sequence[str], prefix: str) -> str:
-    return source.rng.choice([line.removeprefix(prefix) for line in lines if line.startswith(prefix)])
+    chosen = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    composed = [line for line in chosen if "(" in line]
+    return expand(source.rng, source.rng.choice(composed if composed and source.chance(_COMPOSED) else chosen))
 
 
 def _items(source: Source) -> str:
-    """Return things to count; in training half of them are made up."""
-    if source.values == "train" and source.chance(0.5):
+    """Return things to count; in training most are made up."""
+    if source.values == "train" and source.chance(0.75):
         return f"{source.made_up_word()}s"
     return source.rng.choice(read_blocks(f"{source.values}/thinking.txt")["items"])
 
@@ -181,26 +166,45 @@ def _word(source: Source) -> str:
             return word
 
 
+def _ask(source: Source, heading: str, **parts: str) -> str:
+    if source.frames == "heldout":
+        return source.frame("thinking", heading).format(**parts)
+    return fresh(lambda: _composed(source, heading)).format(**parts)
+
+
+def _composed(source: Source, heading: str) -> str:
+    frame = wording(source, "thinking", heading)
+    return introduced(source, frame, frame[-1]) if source.chance(0.3) and frame[-1] in ".?" else frame
+
+
 def think_letters(source: Source) -> Conversation:
-    """Return a question for the number of letters of a word, which is spelled before the answer."""
+    """Return a question for the number of letters of a word, which is spelled before the answer.
+
+    No blank stands before a letter, so that each is the same token in every word.
+    """
     word = _word(source)
     if source.chance(0.3):
-        spelled = ", ".join(f"{letter} {place}" for place, letter in enumerate(word, start=1))
-        question = source.frame("thinking", "length").format(word=word)
-        return _thought(exchange(question, f"The word {word} has {len(word)} letters."), f"{word}: {spelled}.")
+        spelled = ",".join(f"{letter}{place}" for place, letter in enumerate(word, start=1))
+        question = _ask(source, "length", word=word)
+        return _thought(exchange(question, f"The word {word} has {len(word)} letters."), f"{word}:{spelled}.")
     letter = source.rng.choice(word if source.chance(0.8) else "abcdefghijklmnopqrstuvwxyz")
-    steps = ", ".join(f"{each} {word[: place + 1].count(letter)}" for place, each in enumerate(word))
+    steps = ",".join(f"{each}{word[: place + 1].count(letter)}" for place, each in enumerate(word))
     count = word.count(letter)
-    question = source.frame("thinking", "letter").format(word=word, letter=letter)
+    question = _ask(source, "letter", word=word, letter=letter)
     answer = f"The letter {letter} occurs {count} {'time' if count == 1 else 'times'} in {word}."
-    return _thought(exchange(question, answer), f"{letter} in {word}: {steps}.")
+    return _thought(exchange(question, answer), f"{letter} in {word}:{steps}.")
 
 
 def spell(source: Source) -> list[Message]:
-    """Return a word to spell."""
+    """Return a word to spell; in training one to four."""
+    count = source.rng.randint(1, 4) if source.values == "train" else 1
+    return [turn for _ in range(count) for turn in _spell(source)]
+
+
+def _spell(source: Source) -> list[Message]:
     word = _word(source)
     word = word.capitalize() if source.chance(0.15) else word
-    return exchange(source.frame("thinking", "spell").format(word=word), f"{', '.join(word)}.")
+    return exchange(_ask(source, "spell", word=word), f"{', '.join(word)}.")
 
 
 # Ordinary questions
@@ -225,7 +229,7 @@ def _think_capital(source: Source) -> Conversation:
 
 
 def _think_spell(source: Source) -> Conversation:
-    return _thought(spell(source), "The user wants a word spelled.")
+    return _thought(_spell(source), "The user wants a word spelled.")
 
 
 def _think_translation(source: Source) -> Conversation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.messages import Message, assistant, calling, system, user
+from vllm_local.starter.skills.messages import Message, assistant, calling, system, tool_message, user
 from vllm_local.starter.skills.recall import recall
 from vllm_local.starter.skills.smalltalk import capital, plain_system, smalltalk
 from vllm_local.starter.skills.tool_results import combined, draw_error, draw_result
@@ -23,10 +23,6 @@ _THINKING = 0.06
 def call(*requests: tuple[Tool, Request]) -> Message:
     """Return the assistant's message with a call for each request."""
     return calling(*((tool.name, request.arguments) for tool, request in requests))
-
-
-def _tool_message(content: str) -> Message:
-    return {"role": "tool", "content": content}
 
 
 def _opening(source: Source) -> list[Message]:
@@ -77,7 +73,7 @@ class _Dialogue:
         """Add results for the last calls, and the answer in words."""
         draw = draw_error if error else draw_result
         results = [draw(self.source) for _ in self.messages[-1]["tool_calls"]]
-        self.messages += [_tool_message(result.content) for result in results]
+        self.messages += [tool_message(result.content) for result in results]
         self.messages.append(assistant(combined(results)))
 
     def size(self) -> float:

@@ -6,8 +6,11 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from vllm_local.starter.skills.messages import Message, assistant, tool_message
+from vllm_local.starter.skills.phrasing import expand, fresh, lowered
 from vllm_local.starter.skills.result_answer import result_answer
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
@@ -15,10 +18,15 @@ from vllm_local.starter.values import draw_value
 
 _FILE = "tool_results"
 _PLACEHOLDER = re.compile(r"{(\w+)}")
+_ANY_WORD, _ANY_VALUE = re.compile("_"), re.compile("#")
 _BARE_KINDS = (
     "integer integer integer small amount amount code code date time word word name email url colour weekday month food"
     " chinese japanese accented phone any_text"
 )
+_ANY_KINDS = _BARE_KINDS + " full_name place city_state title phrase small flag"
+_MADE_UP_KEYS = 0.6
+_COMPOSED = 0.6
+_LONG_FROM = 500  # tokens of room
 _LIST_KINDS = "word word name name full_name integer amount code place food colour date title chinese accented"
 _LINE_KINDS = "word name full_name integer code place food title phrase email chinese accented"
 
@@ -58,6 +66,18 @@ def combined(results: Iterable[Result]) -> str:
     return " ".join(result.answer for result in results)
 
 
+def result_drill(source: Source) -> list[Message]:
+    """Return results and failures, each told in words, without the calls and the tools that they came from."""
+    messages: list[Message] = []
+    for _ in range(source.rng.randint(1, 4 if source.room < _LONG_FROM else 8)):
+        results = [(draw_error if source.chance(0.3) else draw_result)(source)]
+        if source.chance(0.1):
+            results.append(draw_result(source))
+        messages += [tool_message(result.content) for result in results]
+        messages.append(assistant(combined(results)))
+    return messages
+
+
 def _makers() -> tuple[tuple[int, Callable[[Source], str]], ...]:
     return (
         (30, _sentences),
@@ -76,9 +96,27 @@ def _filled(source: Source, template: str) -> str:
 
 def _sentences(source: Source) -> str:
     count = source.rng.choices((1, 2, 3), (65, 25, 10))[0]
-    sentences = [_filled(source, source.frame(_FILE, "sentence")) for _ in range(count)]
+    sentences = [_sentence(source) for _ in range(count)]
     text = " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in sentences)
     return text[:-1] if source.chance(0.3) else text
+
+
+def _sentence(source: Source) -> str:
+    if _composes(source):
+        return fresh(lambda: _filled(source, _composed_sentence(source)))
+    return _filled(source, source.frame(_FILE, "sentence"))
+
+
+def _composes(source: Source) -> bool:
+    return source.frames == "train" and source.values == "train" and source.chance(_COMPOSED)
+
+
+def _composed_sentence(source: Source) -> str:
+    """Return a frame of any words and values, which only copying repeats."""
+    frame = re.sub(r" +(?=[ :,])", "", expand(source.rng, source.frame(_FILE, "composed"))).strip()
+    frame = _ANY_WORD.sub(lambda _: draw_value(source, "word").text, frame)
+    frame = _ANY_VALUE.sub(lambda _: f"{{{source.rng.choice(_ANY_KINDS.split()[:-1])}}}", frame)
+    return frame if frame[0] == "{" else frame[0].upper() + frame[1:]
 
 
 def _bare(source: Source) -> str:
@@ -93,20 +131,30 @@ def _object(source: Source) -> dict[str, Any]:
     while len(fields) < count:
         key, value = _list_field(source) if source.chance(0.12) else _field(source)
         fields[key] = None if count > 1 and source.chance(0.04) else value
+    if source.values == "train" and source.chance(0.12):
+        inner = dict(list(fields.items())[: source.rng.randint(1, count)])
+        rest = {key: value for key, value in fields.items() if key not in inner}
+        return {source.made_up_word(): inner, **rest}
     return fields
 
 
 def _rows(source: Source) -> list[dict[str, Any]]:
-    columns = [_key_row(source, "key") for _ in range(source.rng.randint(1, 2))]
+    columns = [_column(source) for _ in range(source.rng.randint(1, 2))]
     count = source.rng.randint(1, 3)
     return [{key: _leaf(source, source.rng.choice(kinds)) for key, kinds in columns} for _ in range(count)]
 
 
 def _field(source: Source) -> tuple[str, Any]:
-    key, kinds = _key_row(source, "key")
-    if source.values == "train" and source.chance(0.25):
-        return _made_up_key(source, key), draw_value(source, source.rng.choice(_BARE_KINDS.split())).json
+    key, kinds = _column(source)
     return key, _leaf(source, source.rng.choice(kinds))
+
+
+def _column(source: Source) -> tuple[str, list[str]]:
+    """Return a key and the kinds of its values; in training most keys are made up and take any."""
+    key, kinds = _key_row(source, "key")
+    if source.values == "train" and source.chance(_MADE_UP_KEYS):
+        return _made_up_key(source, key), _ANY_KINDS.split()
+    return key, kinds
 
 
 def _leaf(source: Source, kind: str) -> Any:
@@ -115,6 +163,8 @@ def _leaf(source: Source, kind: str) -> Any:
 
 def _list_field(source: Source) -> tuple[str, Any]:
     key, kinds = _key_row(source, "list_key")
+    if source.values == "train" and source.chance(_MADE_UP_KEYS):
+        return _made_up_key(source, key), _items(source, _LIST_KINDS.split(), least=2)
     return key, _items(source, kinds, least=2)
 
 
@@ -125,9 +175,19 @@ def _key_row(source: Source, heading: str) -> tuple[str, list[str]]:
 
 
 def _made_up_key(source: Source, key: str) -> str:
-    # A final "s" would ask for "are".
-    word = source.made_up_word().rstrip("s")
-    return source.rng.choice((word, f"{word}_{key}", f"{key}_{word}"))
+    word, other = source.made_up_word(), source.made_up_word()
+    known = source.rng.choice(_known_key_words())
+    forms = (word, f"{word}_{other}", f"{word}_{known}", f"{known}_{word}", f"{known}_{word}_{other}", f"{word}_{key}")
+    made = source.rng.choices(forms, (25, 25, 16, 16, 4, 14))[0]
+    # A plural takes "are".
+    return f"{made}s" if source.chance(0.1) else made
+
+
+@cache
+def _known_key_words() -> tuple[str, ...]:
+    rows = read_blocks(f"train/{_FILE}.txt")
+    keys = (line.partition("|")[0].strip() for heading in ("key", "list_key") for line in rows[heading])
+    return tuple(sorted({word for key in keys for word in key.split("_")}))
 
 
 def _items(source: Source, kinds: list[str], least: int = 1) -> list[Any]:
@@ -157,6 +217,9 @@ def _nothing(source: Source) -> str:
 
 
 def _message(source: Source) -> str:
+    if _composes(source):
+        message = fresh(lambda: _filled(source, _composed_sentence(source)))
+        return message if source.chance(0.6) else lowered(message)
     return _filled(source, source.frame(_FILE, "error"))
 
 
@@ -167,7 +230,16 @@ def _error(source: Source) -> str:
 
 def _prefixed_error(source: Source) -> str:
     cause = _exception(source) if source.chance(0.08) else _message(source)
-    return f"{source.frame(_FILE, 'error_prefix')}: {cause}"
+    return f"{_prefix(source)}: {cause}"
+
+
+def _prefix(source: Source) -> str:
+    """Return what is cut from an error; in training most begin with any words."""
+    if not _composes(source):
+        return source.frame(_FILE, "error_prefix")
+    words = [draw_value(source, "word").text for _ in range(source.rng.choice((0, 1, 1, 2)))]
+    prefix = " ".join([*words, source.rng.choice(("error", "error", "failed", "failure"))])
+    return source.rng.choice((prefix.capitalize(), prefix.capitalize(), prefix, prefix.upper()))
 
 
 def _wrapped_error(source: Source) -> str:
@@ -181,10 +253,16 @@ def _wrapped_error(source: Source) -> str:
 
 
 def _exception(source: Source) -> str:
-    return f"{source.frame(_FILE, 'exception')}: {_message(source)}"
+    name = source.frame(_FILE, "exception")
+    if _composes(source):
+        words = [draw_value(source, "word").text.capitalize() for _ in range(source.rng.choice((1, 1, 2)))]
+        name = "".join([*words, source.rng.choice(("Error", "Error", "Exception"))])
+    return f"{name}: {_message(source)}"
 
 
 def _http_error(source: Source) -> str:
+    if _composes(source):
+        return f"{source.rng.randint(400, 599)} {draw_value(source, 'title').text}"
     return source.frame(_FILE, "http")
 
 
