@@ -1,9 +1,10 @@
 """What the skills draw their words from: the training lists, or the held-out ones."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.resources import files
 from random import Random
 
 from vllm_local.starter.sampler import TRAIN, SentenceSampler, Split
@@ -77,7 +78,7 @@ class Source:
         """Return a pronounceable word that means nothing and is no held-out word."""
         while True:
             word = self._crossed() if self.chance(0.5) else self._syllables()
-            if len(word) > 2 and word not in _held_out_words():
+            if len(word) > 2 and not {word, f"{word}s"} & _held_out_words():
                 return word
 
     def _crossed(self) -> str:
@@ -133,22 +134,10 @@ class Source:
 
 @cache
 def _held_out_words() -> frozenset[str]:
-    """Return the held-out words, and the words of held-out names of tools and of arguments."""
-    values = (word for words in read_blocks("heldout/values.txt").values() for word in words)
-    lists = (read_lines(f"heldout/{name}.txt") for name in ("names", "surnames", "words"))
-    words = {word.lower() for word in (*values, *(word for words in lists for word in words))}
-    return frozenset(words | {part for name in _held_out_names() for part in re.split("_", name.lower())})
-
-
-def _held_out_names() -> Iterator[str]:
-    """Yield the names of held-out tools and arguments, and what such names are made of."""
-    for name, column in (("tools", 0), ("slots", 0), ("extraction", 1)):
-        for heading in read_blocks(f"heldout/{name}.txt"):
-            yield from (key.strip() for key in "".join(heading.split("|")[column : column + 1]).split(","))
-    parts = {"actions": ("verbs", "nouns"), "made_up_tools": ("tails",), "tool_results": ("key",)}
-    for name, headings in parts.items():
-        blocks = read_blocks(f"heldout/{name}.txt")
-        yield from (line.partition("|")[0].strip() for heading in headings for line in blocks[heading])
+    """Return every word of every held-out list, in small letters."""
+    folder = files(__package__) / "data" / "heldout"
+    texts = (path.read_text(encoding="utf-8").lower() for path in folder.iterdir())
+    return frozenset(word for text in texts for word in re.findall(r"[^\W\d_]+", text))
 
 
 @cache
