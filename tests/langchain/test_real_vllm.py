@@ -27,6 +27,9 @@ pytestmark = [
 ]
 
 
+MAX_MODEL_LEN = 4096
+
+
 @pytest.fixture(scope="module")
 def llm():
     llm = ChatVLLMLocal(
@@ -35,7 +38,7 @@ def llm():
         temperature=0,
         max_tokens=12,
         # Without a limit vLLM takes 92 % of a machine's memory, and does not start where that is not free.
-        engine_args={"max_model_len": 512, "enforce_eager": True, "kv_cache_memory_bytes": 2**28},
+        engine_args={"max_model_len": MAX_MODEL_LEN, "enforce_eager": True, "kv_cache_memory_bytes": 2**28},
     )
     yield llm
     llm.shutdown()
@@ -49,14 +52,14 @@ def test_it_answers_and_counts(llm):
     assert whole.text == streamed.text != ""
     assert whole.usage_metadata["input_tokens"] == llm.get_num_tokens_from_messages([HumanMessage("Hello!")])
     assert whole.usage_metadata["output_tokens"] == streamed.usage_metadata["output_tokens"]
-    assert llm.profile["max_input_tokens"] == 512
+    assert llm.profile["max_input_tokens"] == MAX_MODEL_LEN
     assert "POST /v1/chat/completions HTTP" not in llm.server.log_path.read_text(), (
         "a line for every request would fill the disk"
     )
 
 
 def test_it_starts_with_the_same_words_as_the_engine(llm):
-    own = ChatVLLMLocal(temperature=0, max_tokens=12, engine_args={"max_model_len": 512})
+    own = ChatVLLMLocal(temperature=0, max_tokens=12, engine_args={"max_model_len": MAX_MODEL_LEN})
     assert own.invoke("Hello!").text.split()[:2] == llm.invoke("Hello!").text.split()[:2]
 
 
@@ -90,11 +93,11 @@ def test_parameters_reach_it(llm):
 
 
 def test_its_errors_are_ours(llm):
-    for words in (300, 2000):  # vLLM counts tokens, or characters where there are too many of them
-        with pytest.raises(ContextLengthError, match="maximum context length is 512 tokens") as caught:
+    for words in (5_000, 50_000):  # vLLM counts tokens, or characters where there are too many of them
+        with pytest.raises(ContextLengthError, match=f"maximum context length is {MAX_MODEL_LEN} tokens") as caught:
             llm.invoke("word " * words)
-        assert caught.value.max_model_len == 512
-        assert caught.value.num_prompt_tokens in {0, 513}
+        assert caught.value.max_model_len == MAX_MODEL_LEN
+        assert caught.value.num_prompt_tokens in {0, MAX_MODEL_LEN + 1}
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     attached = ChatVLLMLocal(base_url=llm.server.base_url, api_key=llm.server.api_key, model="nope")
     with pytest.raises(ModelNotFoundError, match="`nope` does not exist"):
@@ -109,7 +112,8 @@ def test_an_engine_that_dies_in_mid_stream_leaves_nothing(llm):
     server = processes_below(guard.pid)
     core = next(pid for pid, arguments in server.items() if "EngineCore" in arguments)
     log = llm.server.log_path
-    stream = llm.stream("Tell me a story", ignore_eos=True, max_tokens=450)
+    # Seconds of work: of a few hundred tokens the last may be computed before the first is passed on.
+    stream = llm.stream("Tell me a story", ignore_eos=True, max_tokens=MAX_MODEL_LEN - 100)
     next(stream)
     os.kill(core, signal.SIGKILL)
     with pytest.raises(EngineDeadError, match=r"vllm serve has ended .*The first error in its log: "):
