@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vllm_local.starter.corpus import Batch, Packed
+from vllm_local.starter.muon import Muon
 from vllm_local.starter.network import Network
 
 _MATRIX_RATE, _OTHER_RATE = 0.015, 2.5e-3
@@ -75,7 +76,7 @@ class Worker:
         others = [p for name, p in self._own.items() if p.ndim != 2 or name == "embed"]
         self._optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if matrices:
-            muon = torch.optim.Muon(matrices, lr=_MATRIX_RATE, weight_decay=0.01)
+            muon = Muon(matrices, lr=_MATRIX_RATE, dtype=network.embed.dtype)
             self._optimizers.append((muon, _MATRIX_RATE))
         if others:
             adam = torch.optim.AdamW(others, lr=_OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
