@@ -145,10 +145,11 @@ class Budget:
 
     def _rest_of_text(self, tokens: list[int], known: list[int]) -> list[int] | None:
         """Returns the rest of the known way where the tokens cut the same text in another way."""
-        if any(map(self._bridge.is_special, (*tokens, *known))):
+        begun = self._bridge.bytes_of(tokens)
+        is_same = self._bridge.bytes_of(known[: len(begun)]).startswith(begun)
+        if not is_same or any(map(self._bridge.is_special, (*tokens, *known))):
             return None
-        begun, text = self._bridge.bytes_of(tokens), self._bridge.bytes_of(known)
-        return self._bridge.tokenize(text[len(begun) :]) if text.startswith(begun) else None
+        return self._bridge.tokenize(self._bridge.bytes_of(known)[len(begun) :])
 
     def _wait(self) -> None:
         """Puts the next search off, longer each time, since this one found nothing."""
