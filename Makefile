@@ -14,10 +14,10 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema build test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema bench-structure build test-newest clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: PYTHON=python3.12, VENV=.venv, TORCH_INDEX=<index url>, ARGS=<more for pytest or the benchmark>"
 
 demo: $(VENV)/.installed ## Install, then run a chain on the starter model in this terminal
@@ -56,6 +56,9 @@ bench-server: $(VENV)/.installed-dev ## Measure the server: start, memory, /heal
 
 bench-schema: $(VENV)/.installed-dev ## Measure how much of JSON schema is kept, over schemas from PyPI
 	$(BIN)/python benchmarks/json_schema.py $(ARGS)
+
+bench-structure: $(VENV)/.installed-dev ## Measure what grammars cost: masks, compiling beside a stream, JSON beside text
+	$(BIN)/python benchmarks/structured_output.py $(ARGS)
 
 build: $(VENV)/.installed-dev ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build

@@ -11,9 +11,7 @@ the time for 65 tokens less the time for 1.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import random
 import statistics
 import time
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import transformers
+from machine import machine
 from models import bench_model
 from rich.console import Console
 from rich.progress import track
@@ -65,10 +64,11 @@ def main() -> None:
     rates = measure(runs, arguments.rounds)
     console = Console()
     console.print(table(rates))
-    console.print(_machine())
+    console.print(machine("transformers"))
     arguments.output.mkdir(parents=True, exist_ok=True)
     raw = {f"{case.side}, {case.work}": values for case, values in rates.items()}
-    (arguments.output / "engine.json").write_text(json.dumps({"machine": _machine(), "tok/s": raw}, indent=2) + "\n")
+    figures = {"machine": machine("transformers"), "tok/s": raw}
+    (arguments.output / "engine.json").write_text(json.dumps(figures, indent=2) + "\n")
     plot(rates, arguments.output / "engine.png")
 
 
@@ -178,19 +178,6 @@ def _bars(axes: Axes, rates: dict[Case, list[float]], kind: str) -> None:
         axes.bar_label(bars, fmt="%.0f", padding=2)
         axes.margins(y=0.12)
         axes.set_xticks([index + 0.2 for index in range(len(chosen))], [case.work for case in chosen])
-
-
-def _machine() -> str:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers"))
-    return f"{_processor()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _arguments() -> argparse.Namespace:

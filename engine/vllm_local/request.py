@@ -59,6 +59,7 @@ class Request:
         bad_words_token_ids: The tokens of each way to write one of its `bad_words`.
         grammar: What constrains its answer, if anything does; it has taken in all output tokens but those of the end.
         grammar_error: Why the grammar failed, if it did.
+        is_cut: Whether its grammar ends it where the model would go on, since nothing that it began there would fit.
         output_token_ids: Tokens sampled so far.
         prompt_logprobs: Log-probabilities of the prompt's tokens but the first, as far as they were computed; None:
             they are not asked for, or were handed out. The first of n answers has them for all.
@@ -83,6 +84,7 @@ class Request:
     bad_words_token_ids: tuple[tuple[int, ...], ...] = ()
     grammar: Grammar | None = None
     grammar_error: str | None = None
+    is_cut: bool = False
     output_token_ids: list[int] = field(default_factory=list)
     prompt_logprobs: list[TokenLogprobs] | None = field(init=False, default=None)
     num_computed_tokens: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vllm_local.core.finish_check import Finish, append_tokens
 from vllm_local.request import FinishReason, Request
 
@@ -29,7 +31,10 @@ def fit_tokens(request: Request, sampled: list[int]) -> list[int]:
     except Exception as error:  # noqa: BLE001 - one request's grammar must not stop the others'
         request.grammar_error = f"its grammar gave up: {error}"
         return sampled
-    return fitting if fitting == sampled or request.takes_forced_tokens else []
+    if fitting == sampled:
+        return sampled
+    request.is_cut = fitting[-1] in request.eos_token_ids
+    return fitting if request.takes_forced_tokens else []
 
 
 def advance_grammar(
@@ -48,13 +53,13 @@ def advance_grammar(
 
     Returns:
         The forced tokens that were appended, and how the answer ended with them or None. An answer whose last token
-        fulfils the grammar just as its budget ends is whole. Where the grammar fails the answer ends with an error,
-        and `Request.grammar_error` says why.
+        fulfils the grammar just as its budget ends is whole; one that ends before a call that would not fit is not.
+        Where the grammar fails the answer ends with an error, and `Request.grammar_error` says why.
     """
     if request.grammar_error is not None:
         return [], _FAILED
     if finish is not None and finish.has_end_token:
-        return [], finish
+        return [], replace(finish, reason=FinishReason.LENGTH) if request.is_cut else finish
     try:
         return _advance(request, token_ids, finish, max_model_len)
     except Exception as error:  # noqa: BLE001 - one request's grammar must not stop the others'

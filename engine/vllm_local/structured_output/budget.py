@@ -16,6 +16,8 @@ from vllm_local.structured_output.tokenizer_bridge import TokenizerBridge
 
 MAX_STEPS = 60
 """States that a search on the way may look at; it holds the engine's thread."""
+MAX_DETOUR = 20
+"""States of it where all that is looked for is a way back to the one that is known."""
 MAX_REPLACED = 12
 """Tokens at the head of a known way in whose place others are tried."""
 
@@ -112,28 +114,42 @@ class Budget:
             return None
         if behind.is_accepting():
             return []
-        found = None if known is None else self._similar(behind, tokens, known)
-        if found is None or len(found) > left:
-            other = self._closer.close(behind, left, MAX_STEPS)
-            found = min((way for way in (found, other) if way is not None), key=len, default=None)
+        found: list[int] | None = None
+        for look in (self._similar, self._detour, self._anew):
+            way = look(behind, tokens, left)
+            if way is not None and (found is None or len(way) < len(found)):
+                found = way
+            if found is not None and len(found) <= left:
+                break
         return found
 
-    def _similar(self, behind: LLMatcher, tokens: list[int], known: list[int]) -> list[int] | None:
+    def _similar(self, behind: LLMatcher, tokens: list[int], _: int) -> list[int] | None:
         """Returns what the way that was known makes of itself when other tokens replace its head, or nothing of it."""
-        rest = self._rest_of_text(tokens, known)
-        if rest is not None and _leads_to_end(behind, rest):
-            return rest
-        for num_replaced in range(min(MAX_REPLACED, len(known)), -1, -1):
-            if _leads_to_end(behind, known[num_replaced:]):
-                return known[num_replaced:]
-        return None
+        if self._way is None:
+            return None
+        rest = self._rest_of_text(tokens, self._way)
+        return rest if rest is not None and _leads_to_end(behind, rest) else self._tail(behind)
+
+    def _detour(self, behind: LLMatcher, _: list[int], left: int) -> list[int] | None:
+        """Returns a way that first ends what the tokens began: a character, a word of an `enum`, a number."""
+        return None if self._way is None else self._closer.close(behind, left, MAX_DETOUR, self._tail)
+
+    def _anew(self, behind: LLMatcher, _: list[int], left: int) -> list[int] | None:
+        return self._closer.close(behind, left, MAX_STEPS)
+
+    def _tail(self, matcher: LLMatcher) -> list[int] | None:
+        """Returns the shortest tail of the way that was known that leads to the end from here too, or None."""
+        known = self._way or []
+        tails = (known[num_replaced:] for num_replaced in range(min(MAX_REPLACED, len(known)), -1, -1))
+        return next((tail for tail in tails if _leads_to_end(matcher, tail)), None)
 
     def _rest_of_text(self, tokens: list[int], known: list[int]) -> list[int] | None:
         """Returns the rest of the known way where the tokens cut the same text in another way."""
-        if any(map(self._bridge.is_special, (*tokens, *known))):
+        begun = self._bridge.bytes_of(tokens)
+        is_same = self._bridge.bytes_of(known[: len(begun)]).startswith(begun)
+        if not is_same or any(map(self._bridge.is_special, (*tokens, *known))):
             return None
-        begun, text = self._bridge.bytes_of(tokens), self._bridge.bytes_of(known)
-        return self._bridge.tokenize(text[len(begun) :]) if text.startswith(begun) else None
+        return self._bridge.tokenize(self._bridge.bytes_of(known)[len(begun) :])
 
     def _wait(self) -> None:
         """Puts the next search off, longer each time, since this one found nothing."""

@@ -7,7 +7,7 @@ steps are tried first is made for JSON: what closes something comes before what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -94,13 +94,20 @@ class Closer:
         self._byte_tokens = np.zeros(bridge.ll_tokenizer.vocab_size, dtype=np.bool_)
         self._byte_tokens[list(self._byte_of)] = True
 
-    def close(self, matcher: LLMatcher, max_tokens: int, max_steps: int = MAX_STEPS) -> list[int] | None:
+    def close(
+        self,
+        matcher: LLMatcher,
+        max_tokens: int,
+        max_steps: int = MAX_STEPS,
+        rest: Callable[[LLMatcher], list[int] | None] = lambda matcher: [] if matcher.is_accepting() else None,
+    ) -> list[int] | None:
         """Returns tokens that end an answer here, without an end token, or None where none were found.
 
         Args:
             matcher: The grammar, where the answer stands; it is not changed.
             max_tokens: More tokens are of no use; the search gives a way up when it is far longer.
             max_steps: States that it may look at.
+            rest: Returns what leads from a state to the end, if that is known.
         """
         longest = 4 * max_tokens + 32
         stack = [self._state(matcher.deep_copy(), [], Counter(), False, max_tokens)]
@@ -108,8 +115,9 @@ class Closer:
             state = stack[-1]
             if state.matcher.is_error():
                 return None
-            if state.matcher.is_accepting():
-                return self._shortened(matcher, state.tokens)
+            known = rest(state.matcher)
+            if known is not None:
+                return self._shortened(matcher, [*state.tokens, *known])
             step = next(state.options, None) if len(state.tokens) <= longest else None
             if step is None:
                 stack.pop()

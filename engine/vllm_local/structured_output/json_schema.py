@@ -34,6 +34,8 @@ from vllm_local.structured_output.schema_rewrites import is_understood, is_writa
 
 MAX_SCHEMAS = 20_000
 """Schemas inside a schema, references that are followed twice counted twice."""
+MAX_PROPERTIES = 5_000
+"""Of one object; the time to compile those that may be left out grows with the square of their number."""
 MAX_ENUM_VALUES = 10_000
 """Of one `enum`."""
 MAX_ITEMS = 10_000
@@ -41,6 +43,7 @@ MAX_ITEMS = 10_000
 MAX_LENGTH = 1_000_000
 """Largest `minLength` and `maxLength`."""
 _LIMITS = {"minItems": MAX_ITEMS, "maxItems": MAX_ITEMS, "minLength": MAX_LENGTH, "maxLength": MAX_LENGTH}
+_SIZES = {"properties": MAX_PROPERTIES, "enum": MAX_ENUM_VALUES}
 _EXCLUSIVE_BOUNDS = (
     ("exclusiveMinimum", ("maximum", "exclusiveMaximum"), "minimum", 1),
     ("exclusiveMaximum", ("minimum", "exclusiveMinimum"), "maximum", -1),
@@ -237,9 +240,9 @@ class _Preparation:
             raise self._error(path, f"is not supported: {REFUSED[keyword]}")
         if keyword in SUBSCHEMA_MAPS and not isinstance(value, Mapping):
             raise self._error(path, f"must be an object of schemas, got {reprlib.repr(value)}")
-        if keyword == "enum" and len(self._list(value, path)) > MAX_ENUM_VALUES:
-            raise self._error(path, f"takes up to {MAX_ENUM_VALUES} values, got {len(value)}")
-        constants = value if keyword == "enum" else [value] if keyword == "const" else []
+        if keyword in _SIZES and len(_items(value)) > _SIZES[keyword]:
+            raise self._error(path, f"takes up to {_SIZES[keyword]}, got {len(value)}")
+        constants = self._list(value, path) if keyword == "enum" else [value] if keyword == "const" else []
         if constants and not any(map(is_writable, constants)):
             raise self._error(path, "holds a control character, which answers do not; leave it out")
         if keyword == "required" and any(not isinstance(name, str) for name in self._list(value, path)):

@@ -1,7 +1,7 @@
 import pytest
 
 from tests.engine.core.fakes import FakeGrammar, make_request
-from vllm_local.core.finish_check import append_tokens
+from vllm_local.core.finish_check import Finish, append_tokens
 from vllm_local.core.grammar_advance import advance_grammar, fit_tokens
 from vllm_local.request import FinishReason
 
@@ -62,6 +62,21 @@ def test_a_token_without_room_for_the_end_gives_way(params, appended):
     request = make_request("a", 3, 2, eos=[END], grammar=grammar, **params)
     assert fit_tokens(request, [1]) == appended
     assert fit_tokens(request, [2]) == [2]
+
+
+@pytest.mark.parametrize(("params", "is_sampled"), [({}, False), ({"logprobs": 0}, True)], ids=str)
+def test_an_answer_that_ends_for_want_of_room_ends_with_length(params, is_sampled):
+    request = make_request("a", 3, 8, eos=[END], grammar=FakeGrammar([1, 2, END], [1, END], unfit={2: END}), **params)
+    assert advance(request, fit_tokens(request, [1])) == ([], None)
+    assert fit_tokens(request, [2]) == ([] if is_sampled else [END])
+    appended, finish = advance(request, [END])
+    assert appended == []
+    assert (finish.reason, finish.has_end_token) == (FinishReason.LENGTH, True)
+
+
+def test_an_end_that_the_model_chose_is_none_for_want_of_room():
+    request = make_request("a", 3, 8, eos=[END], grammar=FakeGrammar([1, 1, END], [2, END], unfit={1: 2}))
+    assert advance(request, fit_tokens(request, [1])) == ([END], Finish(FinishReason.STOP, has_end_token=True))
 
 
 def test_a_grammar_that_fails_to_fit_ends_its_answer_with_an_error():

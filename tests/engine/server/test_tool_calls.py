@@ -110,15 +110,19 @@ async def test_every_choice_is_read_by_itself(serve_writer):
 
 
 async def test_a_call_that_is_cut_off_is_told_alike(serve_writer):
-    server = await serve_writer(f"Let me see.{CALL}")
-    reasons = set()
-    for max_tokens in range(1, 30, 4):
+    text = f"Let me see.{CALL}"
+    server = await serve_writer(text)
+    found = {}
+    for max_tokens in (*range(1, 60, 4), 200):
         body = {"tools": [WEATHER], "max_tokens": max_tokens}
-        (answer,) = await joined(server, **body)
-        assert [answer] == await whole(server, **body)
-        reasons.add(answer[1])
-    # Where there is no room for a call, none is opened, and the text that came before it is whole.
-    assert reasons == {"length", "stop"}
+        ((message, reason),) = await joined(server, **body)
+        assert [(message, reason)] == await whole(server, **body)
+        found[max_tokens] = (message["content"], len(message["tool_calls"]), reason)
+    assert found.pop(200) == ("Let me see.", 1, "tool_calls")
+    # Where there is no room for a call, none is opened, and what came before it is told.
+    assert {(calls, reason) for _, calls, reason in found.values()} == {(0, "length")}
+    assert all(text.startswith(content) for content, _, _ in found.values())
+    assert found[57][0].startswith("Let me see.")
 
 
 async def test_the_wire_is_openai_s(serve_writer):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.engine.structured_output.random_answers import allowed_tokens
@@ -104,3 +106,26 @@ def test_what_cannot_be_finished_is_not_begun(compiler, tokenizer, a_b):
     assert grammar.fitting([a]) == [a]
     assert grammar.fitting([b]) == ends[:1]
     assert grammar.fitting(ends[:1]) == ends[:1]
+
+
+@pytest.mark.parametrize("status", ["open", "returned"])
+def test_where_there_is_room_what_the_model_begins_is_kept(compiler, bridge, status):
+    order = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "status": {"enum": ["open", "paid", "returned"]},
+            "total": {"type": "number"},
+            "notes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "is_gift": {"type": "boolean"},
+        },
+        "required": ["name", "status", "total", "notes", "is_gift"],
+    }
+    schema = {"type": "array", "items": order, "minItems": 12, "maxItems": 12}
+    one = {"name": 'Jörg "東" Ω', "status": status, "total": 12.5, "notes": ["a\\b", "東京"], "is_gift": False}
+    answer = bridge.tokenize(json.dumps([one] * 12, ensure_ascii=False).encode())
+    grammar = compiler.compile(StructuredOutputsParams(json=schema), len(answer) + 100)
+    for token_id in answer:
+        assert grammar.fitting([token_id]) == [token_id]
+        assert grammar.accept([token_id])
+    assert grammar.is_fulfilled()

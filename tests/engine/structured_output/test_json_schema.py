@@ -2,7 +2,7 @@ import jsonschema
 import pytest
 
 from vllm_local.errors import InvalidRequestError
-from vllm_local.structured_output.json_schema import MAX_ENUM_VALUES, MAX_ITEMS, prepare_schema
+from vllm_local.structured_output.json_schema import MAX_ENUM_VALUES, MAX_ITEMS, MAX_PROPERTIES, prepare_schema
 from vllm_local.structured_output.schema_keywords import REFUSED
 from vllm_local.structured_outputs_params import StructuredOutputsParams
 
@@ -147,6 +147,7 @@ def test_keywords_that_say_nothing_are_let_through(schema):
         ({"required": [{}], "minProperties": 1}, r"\$\.required"),
         ({"enum": []}, r"\$"),
         ({"enum": list(range(MAX_ENUM_VALUES + 1))}, r"\$\.enum"),
+        ({"properties": {str(number): {} for number in range(MAX_PROPERTIES + 1)}}, r"\$\.properties"),
         ({"maxItems": MAX_ITEMS + 1}, r"\$\.maxItems"),
         ({"minLength": -1}, r"\$\.minLength"),
         ({"minProperties": 2}, r"\$\.minProperties"),
