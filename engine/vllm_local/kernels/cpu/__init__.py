@@ -1,0 +1,14 @@
+"""Native kernels for CPUs: a C++ library behind ctypes, and the backend that speaks to it.
+
+| file | what it holds |
+|---|---|
+| `library.py` | finds and loads the library; instruction set and threads |
+| `backend.py` | `NativeKernels`: the interface, in terms of the files below |
+| `norm.py` | root-mean-square norm and layer norm |
+| `native/` | the library's source |
+"""
+
+from vllm_local.kernels.cpu.backend import NativeKernels
+from vllm_local.kernels.cpu.library import NativeLibrary, load_library
+
+__all__ = ["NativeKernels", "NativeLibrary", "load_library"]
