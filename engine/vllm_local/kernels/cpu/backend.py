@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 
+from vllm_local.config import KVCacheConfig
+from vllm_local.kernels.cpu.attention import NativeAttention
+from vllm_local.kernels.cpu.embedding import NativeEmbedding
+from vllm_local.kernels.cpu.kv_cache import NativeKVCache
 from vllm_local.kernels.cpu.library import NativeLibrary
+from vllm_local.kernels.cpu.linear import NativeLinear
 from vllm_local.kernels.cpu.norm import NativeNorm
-from vllm_local.kernels.interface import NormKind
+from vllm_local.kernels.cpu.rotation import RotationTable
+from vllm_local.kernels.cpu.step import NativeStep
+from vllm_local.kernels.interface import (
+    Activation,
+    AttentionMetadata,
+    AttentionSpec,
+    NormKind,
+    PackedLinear,
+    Split,
+)
 from vllm_local.kernels.torch_ref.backend import TorchKernels
 
 
@@ -21,6 +38,62 @@ class NativeKernels(TorchKernels):
         super().__init__("cpu", dtype)
         self.library = library
         self._norm = library.function("norm")
+        self._rotations: dict[tuple[tuple[float, ...], float], RotationTable] = {}
+
+    def pack_linear(
+        self,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor] | None = None,
+        *,
+        split: Split = "output",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> PackedLinear:
+        """Merges the parts and packs them into panels."""
+        return NativeLinear(self.library, *self._merge(weights, biases, split, rank, world_size))
+
+    def pack_activated_linear(
+        self,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor] | None = None,
+        *,
+        activation: Activation,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> PackedLinear:
+        """Merges up, or gate and up, and packs them into panels, which hold columns of both."""
+        weight, bias = self._merge(weights, biases, "output", rank, world_size)
+        return NativeLinear(self.library, weight, bias, activation=activation, gated=len(weights) == 2)
+
+    def pack_embedding(self, weight: torch.Tensor) -> NativeEmbedding:  # type: ignore[override]
+        """Keeps the rows in the model's dtype."""
+        return NativeEmbedding(self.library, weight.to(self.dtype, copy=True).contiguous())
+
+    def pack_tied_head(self, embedding: NativeEmbedding) -> PackedLinear:  # type: ignore[override]
+        """Packs a copy of the rows."""
+        return NativeLinear(self.library, embedding.table, None)
+
+    def embed(self, token_ids: torch.Tensor, embedding: NativeEmbedding) -> torch.Tensor:  # type: ignore[override]
+        """Looks up the rows and makes them float32."""
+        return embedding(token_ids)
+
+    def linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+        """Multiplies, rounds once."""
+        return cast("NativeLinear", linear)(rows, self.dtype)
+
+    def activated_linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+        """Multiplies, activates and gates in float32, rounds once."""
+        packed = cast("NativeLinear", linear)
+        assert packed.activation is not None, "packed by pack_linear"
+        return packed(rows, self.dtype)
+
+    def linear_add(self, rows: torch.Tensor, linear: PackedLinear, residual: torch.Tensor) -> None:
+        """Multiplies and adds in float32."""
+        cast("NativeLinear", linear).add_to(residual, rows)
+
+    def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
+        """Multiplies in float32."""
+        return cast("NativeLinear", linear)(rows, torch.float32, scale)
 
     def pack_norm(  # type: ignore[override]
         self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, kind: NormKind, eps: float
@@ -32,3 +105,58 @@ class NativeKernels(TorchKernels):
     def norm(self, residual: torch.Tensor, norm: NativeNorm) -> torch.Tensor:  # type: ignore[override]
         """Normalises in float32, rounds once."""
         return norm(residual, self.dtype, self._norm)
+
+    def pack_attention(  # type: ignore[override]
+        self,
+        spec: AttentionSpec,
+        *,
+        q_norm: torch.Tensor | None = None,
+        k_norm: torch.Tensor | None = None,
+        norm_eps: float = 1e-6,
+    ) -> NativeAttention:
+        """Keeps the norms in float32; layers that rotate alike share a table."""
+        return NativeAttention(
+            spec,
+            self.library,
+            rotation=self._rotation(spec),
+            q_norm=None if q_norm is None else self._float32(q_norm),
+            k_norm=None if k_norm is None else self._float32(k_norm),
+            norm_eps=norm_eps,
+        )
+
+    def _rotation(self, spec: AttentionSpec) -> RotationTable | None:
+        if spec.rotary_frequencies is None:
+            return None
+        key = (spec.rotary_frequencies, spec.rotary_scale)
+        if key not in self._rotations:
+            self._rotations[key] = RotationTable(*key)
+        return self._rotations[key]
+
+    def allocate_kv_cache(self, config: KVCacheConfig) -> list[NativeKVCache]:  # type: ignore[override]
+        """Allocates K and V of every layer, in the groups' own dtypes."""
+        caches: dict[int, NativeKVCache] = {}
+        for group in config.groups:
+            of_group = NativeKVCache.allocate(group, num_blocks=config.num_blocks, block_size=config.block_size)
+            caches.update(zip(group.layers, of_group, strict=True))
+        return [caches[layer] for layer in sorted(caches)]
+
+    def begin_step(  # type: ignore[override]
+        self, metadata: AttentionMetadata, kv_caches: Sequence[NativeKVCache]
+    ) -> NativeStep:
+        """Makes sure that the rotations of all positions are there."""
+        longest = max(metadata.host_seq_lens)
+        for rotation in self._rotations.values():
+            rotation.reserve(longest)
+        return NativeStep(metadata)
+
+    def rotate_and_cache(  # type: ignore[override]
+        self, qkv: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
+    ) -> torch.Tensor:
+        """Returns the rows of qkv, with the queries rotated in place."""
+        return attention.rotate_and_cache(qkv, step, kv_cache)
+
+    def attend(  # type: ignore[override]
+        self, queries: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
+    ) -> torch.Tensor:
+        """Attends with the queries in those rows."""
+        return attention.attend(queries, step, kv_cache)

@@ -47,6 +47,8 @@ class NativeLibrary:
         """
         self._library = ctypes.CDLL(str(path))
         self._library.vllm_local_isa.restype = ctypes.c_char_p
+        for name in ("packed_bytes", "packed_columns"):
+            getattr(self._library, f"vllm_local_{name}").restype = ctypes.c_int64
 
     @property
     def api_version(self) -> int:
@@ -77,6 +79,19 @@ class NativeLibrary:
     def set_num_threads(self, num_threads: int) -> None:
         """Sets on how many threads operations of the calling thread run."""
         self._library.vllm_local_set_num_threads(num_threads)
+
+    def packed_bytes(self, arguments: ctypes.Structure) -> int:
+        """Returns the bytes that a weight takes once packed; see PackArguments of native/api.h."""
+        return int(self._library.vllm_local_packed_bytes(ctypes.byref(arguments)))
+
+    def packed_columns(self, out_features: int, *, gated: bool) -> int:
+        """Returns the columns of a packed weight, padding included."""
+        return int(self._library.vllm_local_packed_columns(ctypes.c_int64(out_features), ctypes.c_int32(gated)))
+
+    def advise_huge_pages(self, memory: torch.Tensor) -> None:
+        """Asks the system to put memory that was not used yet into huge pages."""
+        address, size = ctypes.c_void_p(memory.data_ptr()), ctypes.c_int64(memory.nbytes)
+        self._library.vllm_local_advise_huge_pages(address, size)
 
     def function(self, name: str) -> Function:
         """Returns `vllm_local_<name>`, which takes one structure and returns nothing."""

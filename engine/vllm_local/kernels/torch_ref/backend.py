@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from vllm_local.config import KVCacheConfig
 from vllm_local.kernels.interface import Activation, AttentionMetadata, AttentionSpec, NormKind, PackedLinear, Split
+from vllm_local.kernels.linear_parts import merge_parts
 from vllm_local.kernels.torch_ref.attention import TorchAttention
 from vllm_local.kernels.torch_ref.kv_cache import TorchKVCache
-from vllm_local.kernels.torch_ref.linear import TorchLinear, make_linear, merge_parts
+from vllm_local.kernels.torch_ref.linear import TorchLinear, make_linear
 from vllm_local.kernels.torch_ref.norm import LayerNorm, RmsNorm
 from vllm_local.kernels.torch_ref.step import TorchStep
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from vllm_local.errors import InvalidConfigError
 from vllm_local.kernels.cpu.library import INSTRUCTION_SETS, NativeLibrary, load_library
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from vllm_local.kernels.cpu.backend import NativeKernels
 from vllm_local.kernels.cpu.library import NativeLibrary
 from vllm_local.kernels.interface import NormKind

@@ -14,6 +14,8 @@
 
 enum { DTYPE_FLOAT32 = 0, DTYPE_BFLOAT16 = 1 };
 
+enum { ACTIVATION_NONE = 0, ACTIVATION_SILU = 1, ACTIVATION_GELU = 2, ACTIVATION_GELU_TANH = 3, ACTIVATION_RELU = 4 };
+
 // Changes whenever a struct or a function here does; the Python side refuses a library of another version.
 enum { VLLM_LOCAL_API_VERSION = 1 };
 
@@ -44,3 +46,129 @@ typedef struct {
 } NormArguments;
 
 VLLM_LOCAL_API void vllm_local_norm(const NormArguments* arguments);
+
+// ── Attention ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+enum { VLLM_LOCAL_MAX_HEAD_SIZE = 1024 };
+
+// Cosines and sines of a rotary embedding: row p holds the `head_size / 2` cosines of position p, then its sines.
+typedef struct {
+  const float* rows;
+} RotationTable;
+
+// One layer's attention.
+typedef struct {
+  int64_t num_heads;     // a multiple of num_kv_heads
+  int64_t num_kv_heads;
+  int64_t sliding_window;  // a query sees so many positions, its own included; 0: all
+  int32_t head_size;       // at most VLLM_LOCAL_MAX_HEAD_SIZE
+  float softmax_scale;
+  float logit_softcap;  // scaled products become softcap · tanh(product / softcap); 0: they stay
+  float qkv_clip;       // Q, K and V are clamped to ± this first; 0: they are not
+  float norm_eps;
+  const float* alibi_slopes;  // [num_heads] or null
+  const float* q_norm;        // [head_size] or null: root-mean-square norms of each head
+  const float* k_norm;
+  const RotationTable* rotation;  // or null
+} AttentionLayer;
+
+// One layer's paged K and V; kv_cache.h has the layout. Memory must be zeros before its first use.
+typedef struct {
+  void* k;  // [num_blocks, num_kv_heads, head_size · block_size]
+  void* v;  // [num_blocks, num_kv_heads, block_size, head_size rounded up to a multiple of 16]
+  int64_t block_size;
+  int64_t num_kv_heads;
+  int32_t head_size;
+  int32_t dtype;  // of the cache, and of the rows that are written into it
+} KVCache;
+
+// Where one step's tokens stand; see AttentionMetadata in kernels/interface.py.
+typedef struct {
+  const int64_t* positions;     // [num_tokens]
+  const int64_t* slots;         // [num_tokens]
+  const int32_t* query_starts;  // [num_requests + 1]
+  const int32_t* seq_lens;      // [num_requests]
+  const int32_t* block_tables;  // [num_requests, block_table_stride]
+  int64_t block_table_stride;
+  int64_t num_tokens;
+  int64_t num_requests;
+} AttentionStep;
+
+// Clips, normalises and rotates rows [num_tokens, (num_heads + 2 · num_kv_heads) · head_size] of the cache's dtype:
+// the queries in place, K and V into the cache.
+typedef struct {
+  const AttentionLayer* layer;
+  const AttentionStep* step;
+  const KVCache* cache;
+  void* qkv;
+} RotateArguments;
+
+VLLM_LOCAL_API void vllm_local_rotate_and_cache(const RotateArguments* arguments);
+
+// Attends with the queries that vllm_local_rotate_and_cache left in `qkv`, over K and V in the cache:
+// output [num_tokens, num_heads · head_size].
+typedef struct {
+  const AttentionLayer* layer;
+  const AttentionStep* step;
+  const KVCache* cache;
+  const void* qkv;
+  void* output;
+} AttendArguments;
+
+VLLM_LOCAL_API void vllm_local_attend(const AttendArguments* arguments);
+
+// A weight of a linear, to be packed: rows [out_features, in_features] -> panels of columns.
+typedef struct {
+  const void* weight;  // [out_features, in_features] of `dtype`
+  const float* bias;   // [out_features] or null
+  void* packed;        // what vllm_local_packed_bytes says, on a cache line
+  float* packed_bias;  // what vllm_local_packed_columns says, or null without a bias
+  int64_t out_features;
+  int64_t in_features;
+  int32_t dtype;
+  int32_t gated;  // 1: the first half of the outputs is the gate, the second what it opens
+} PackArguments;
+
+// Columns of a packed weight, padding included.
+VLLM_LOCAL_API int64_t vllm_local_packed_columns(int64_t out_features, int32_t gated);
+VLLM_LOCAL_API int64_t vllm_local_packed_bytes(const PackArguments* arguments);
+VLLM_LOCAL_API void vllm_local_pack(const PackArguments* arguments);
+
+// output = activation(input · weight + bias) · scale, or += that.
+// A gated linear has half as many results as outputs: activation(gate) · (the other half).
+// Each result is summed up over the inputs in their order, whatever the number of rows and threads.
+typedef struct {
+  const void* input;  // [num_rows, in_features] of input_dtype
+  const void* weight; // packed
+  const float* bias;  // packed, or null
+  void* output;       // [num_rows, results] of output_dtype
+  int64_t num_rows;
+  int64_t in_features;
+  int64_t out_features;
+  int64_t input_stride;
+  int64_t output_stride;
+  float scale;
+  int32_t weight_dtype;
+  int32_t input_dtype;
+  int32_t output_dtype;
+  int32_t activation;  // one of ACTIVATION_*
+  int32_t gated;
+  int32_t adds;  // 1: adds to the output, which is float32
+} LinearArguments;
+
+VLLM_LOCAL_API void vllm_local_linear(const LinearArguments* arguments);
+
+// Asks the system for huge pages; does nothing where it has none.
+VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);
+
+// Rows of a table as float32: output [num_rows, size] = table[token_ids].
+typedef struct {
+  const void* table;         // [vocabulary, size] of `dtype`
+  const int64_t* token_ids;  // [num_rows]
+  float* output;
+  int64_t num_rows;
+  int64_t size;
+  int32_t dtype;
+} EmbedArguments;
+
+VLLM_LOCAL_API void vllm_local_embed(const EmbedArguments* arguments);

@@ -73,3 +73,21 @@ void vllm_local_set_num_threads(int num_threads) { vllm_local::set_num_threads(n
 int vllm_local_num_threads(void) { return vllm_local::num_threads(); }
 
 void vllm_local_norm(const NormArguments* arguments) { kernels().norm(*arguments); }
+
+void vllm_local_rotate_and_cache(const RotateArguments* arguments) { kernels().rotate_and_cache(*arguments); }
+
+void vllm_local_attend(const AttendArguments* arguments) {
+  vllm_local::attend(*arguments, kernels().attend_item, kernels().combine_item);
+}
+
+int64_t vllm_local_packed_columns(int64_t out_features, int32_t gated) {
+  return kernels().packed_columns(out_features, gated != 0);
+}
+
+int64_t vllm_local_packed_bytes(const PackArguments* arguments) { return kernels().packed_bytes(*arguments); }
+
+void vllm_local_pack(const PackArguments* arguments) { kernels().pack(*arguments); }
+
+void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arguments); }
+
+void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }

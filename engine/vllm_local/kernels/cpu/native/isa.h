@@ -5,8 +5,8 @@
 #pragma once
 
 #include <math.h>
-#include <cstdint>
-#include <cstring>
+#include <stdint.h>
+#include <string.h>
 
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
@@ -30,7 +30,7 @@ VLLM_LOCAL_INLINE float to_float(float value) { return value; }
 VLLM_LOCAL_INLINE float to_float(bfloat16 value) {
   const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;
-  std::memcpy(&result, &bits, sizeof(result));
+  memcpy(&result, &bits, sizeof(result));
   return result;
 }
 
@@ -39,7 +39,7 @@ VLLM_LOCAL_INLINE void from_float(float value, float* target) { *target = value;
 // Rounds to nearest, ties to even; NaN stays NaN.
 VLLM_LOCAL_INLINE void from_float(float value, bfloat16* target) {
   uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
+  memcpy(&bits, &value, sizeof(bits));
   const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
   const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   target->bits = static_cast<uint16_t>((is_nan ? (bits | 0x400000u) : rounded) >> 16);
@@ -108,7 +108,7 @@ struct Portable {
     return each([&](int i) {
       const int32_t bits = (static_cast<int32_t>(exponent.lane[i]) + 127) << 23;
       float power;
-      std::memcpy(&power, &bits, sizeof(power));
+      memcpy(&power, &bits, sizeof(power));
       return a.lane[i] * power;
     });
   }
@@ -243,10 +243,12 @@ struct Avx512Bf16 : Avx512 {
   VLLM_LOCAL_INLINE void store(bfloat16* target, Vector a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(target), (__m256i)_mm512_cvtneps_pbh(a));
   }
-  // sum + a's pairs times b's pairs; a holds two inputs of each column, b one pair for all columns.
-  VLLM_LOCAL_INLINE Vector dot(Vector sum, const bfloat16* a, uint32_t b) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_set1_epi32(static_cast<int>(b)));
-  }
+  using Pairs = __m512bh;
+
+  VLLM_LOCAL_INLINE Pairs load_pairs(const bfloat16* source) { return (Pairs)_mm512_loadu_si512(source); }
+  VLLM_LOCAL_INLINE Pairs broadcast_pair(uint32_t pair) { return (Pairs)_mm512_set1_epi32(static_cast<int>(pair)); }
+  // sum + a's two numbers times b's two, lane by lane
+  VLLM_LOCAL_INLINE Vector dot(Pairs a, Pairs b, Vector sum) { return _mm512_dpbf16_ps(sum, a, b); }
 };
 #endif
 
@@ -302,7 +304,7 @@ struct Neon {
 template <typename Isa, typename Number>
 VLLM_LOCAL_INLINE typename Isa::Vector load_partial(const Number* source, int count) {
   Number numbers[Isa::kWidth] = {};
-  std::memcpy(numbers, source, count * sizeof(Number));
+  memcpy(numbers, source, count * sizeof(Number));
   return Isa::load(numbers);
 }
 
@@ -310,7 +312,22 @@ template <typename Isa, typename Number>
 VLLM_LOCAL_INLINE void store_partial(Number* target, typename Isa::Vector a, int count) {
   Number numbers[Isa::kWidth];
   Isa::store(numbers, a);
-  std::memcpy(target, numbers, count * sizeof(Number));
+  memcpy(target, numbers, count * sizeof(Number));
+}
+
+// A whole vector, or what is left of a row.
+template <typename Isa, typename Number>
+VLLM_LOCAL_INLINE typename Isa::Vector load_up_to(const Number* source, long left) {
+  return left >= Isa::kWidth ? Isa::load(source) : load_partial<Isa>(source, static_cast<int>(left));
+}
+
+template <typename Isa, typename Number>
+VLLM_LOCAL_INLINE void store_up_to(Number* target, typename Isa::Vector a, long left) {
+  if (left >= Isa::kWidth) {
+    Isa::store(target, a);
+  } else {
+    store_partial<Isa>(target, a, static_cast<int>(left));
+  }
 }
 
 // e^x to about 1e-7 relative; below -87 it is 0 up to the smallest normal number, above 88 it saturates.

@@ -2,12 +2,21 @@
 #pragma once
 
 #include "api.h"
+#include "attention_plan.h"
 
 namespace vllm_local {
 
 struct KernelTable {
   const char* isa;
   void (*norm)(const NormArguments&);
+  int64_t (*packed_columns)(int64_t out_features, bool is_gated);
+  int64_t (*packed_bytes)(const PackArguments&);
+  void (*pack)(const PackArguments&);
+  void (*linear)(const LinearArguments&);
+  void (*embed)(const EmbedArguments&);
+  void (*rotate_and_cache)(const RotateArguments&);
+  ItemKernel attend_item;
+  ItemKernel combine_item;
 };
 
 KernelTable portable_kernels();

@@ -10,9 +10,9 @@ namespace {
 
 // Sums function(numbers) over a row, in the same order for every row.
 template <typename Isa, typename Function>
-VLLM_LOCAL_INLINE float sum_row(const float* row, long size, const Function& function) {
+VLLM_LOCAL_INLINE float sum_row(const float* row, int64_t size, const Function& function) {
   typename Isa::Vector total = Isa::broadcast(0.0f);
-  long i = 0;
+  int64_t i = 0;
   for (; i + Isa::kWidth <= size; i += Isa::kWidth) total = Isa::add(total, function(Isa::load(row + i)));
   float sum = Isa::sum(total);
   for (; i < size; i++) {
@@ -29,8 +29,8 @@ VLLM_LOCAL_INLINE void write_normalised(const NormArguments& arguments, const fl
                                         Output* output) {
   using Vector = typename Isa::Vector;
   const Vector means = Isa::broadcast(mean), scales = Isa::broadcast(scale);
-  for (long i = 0; i < arguments.size; i += Isa::kWidth) {
-    const long left = arguments.size - i;
+  for (int64_t i = 0; i < arguments.size; i += Isa::kWidth) {
+    const int64_t left = arguments.size - i;
     const bool whole = left >= Isa::kWidth;
     const auto part = [&](const float* source) {
       return whole ? Isa::load(source + i) : load_partial<Isa>(source + i, left);
@@ -46,7 +46,7 @@ VLLM_LOCAL_INLINE void write_normalised(const NormArguments& arguments, const fl
 }
 
 template <typename Isa, typename Output>
-void norm_row(const NormArguments& arguments, long index) {
+void norm_row(const NormArguments& arguments, int64_t index) {
   const float* row = arguments.rows + index * arguments.size;
   const float size = static_cast<float>(arguments.size);
   float mean = 0.0f;
@@ -66,7 +66,7 @@ template <typename Isa>
 void norm(const NormArguments& arguments) {
   parallel([&](int thread, int num_threads) {
     const Share rows = share_of(arguments.num_rows, thread, num_threads);
-    for (long row = rows.begin; row < rows.end; row++) {
+    for (int64_t row = rows.begin; row < rows.end; row++) {
       if (arguments.dtype == DTYPE_BFLOAT16) {
         norm_row<Isa, bfloat16>(arguments, row);
       } else {

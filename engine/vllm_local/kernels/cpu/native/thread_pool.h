@@ -1,6 +1,8 @@
 // The process's one pool of threads. Work is split statically: thread i of n always takes the same part.
 #pragma once
 
+#include <stdint.h>
+
 namespace vllm_local {
 
 // Called once on every thread of a region, with its number and how many there are.
@@ -25,11 +27,11 @@ static inline void parallel(const Function& function) {
 
 // The range of a thread's share of `count` equal items.
 struct Share {
-  long begin;
-  long end;
+  int64_t begin;
+  int64_t end;
 };
 
-static inline Share share_of(long count, int thread, int num_threads) {
+static inline Share share_of(int64_t count, int thread, int num_threads) {
   return {count * thread / num_threads, count * (thread + 1) / num_threads};
 }
 
