@@ -5,6 +5,10 @@
 | `library.py` | finds and loads the library; instruction set and threads |
 | `backend.py` | `NativeKernels`: the interface, in terms of the files below |
 | `norm.py` | root-mean-square norm and layer norm |
+| `attention.py` | one layer's attention: rotation, KV write and paged attention |
+| `kv_cache.py` | the paged K and V of one layer |
+| `rotation.py` | cosines and sines of rotary embeddings |
+| `step.py` | what all layers of a step share |
 | `native/` | the library's source |
 """
 

@@ -141,7 +141,9 @@ class NativeKernels(TorchKernels):
         return [caches[layer] for layer in sorted(caches)]
 
     def begin_step(  # type: ignore[override]
-        self, metadata: AttentionMetadata, kv_caches: Sequence[NativeKVCache]
+        self,
+        metadata: AttentionMetadata,
+        kv_caches: Sequence[NativeKVCache],  # noqa: ARG002
     ) -> NativeStep:
         """Makes sure that the rotations of all positions are there."""
         longest = max(metadata.host_seq_lens)

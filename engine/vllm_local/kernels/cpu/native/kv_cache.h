@@ -43,11 +43,11 @@ template <typename Number>
 struct PagedCache {
   Number* k;
   Number* v;
-  long block_size;
-  long num_kv_heads;
+  int64_t block_size;
+  int64_t num_kv_heads;
   int head_size;
   int padded_size;
-  long tile;
+  int64_t tile;
 
   explicit PagedCache(const KVCache& cache)
       : k(static_cast<Number*>(cache.k)),
@@ -59,24 +59,23 @@ struct PagedCache {
         tile(cache.block_size % kTile == 0 ? kTile : cache.block_size) {}
 
   // The token's first number of K; the next one is `tile` numbers on.
-  VLLM_LOCAL_INLINE Number* key(const PagedCache& cache, long block, long kv_head, long offset) {
-    const long tile_start = offset / cache.tile * cache.tile;
-    return cache.k + ((block * cache.num_kv_heads + kv_head) * cache.block_size + tile_start) * cache.head_size +
-           (offset - tile_start);
+  Number* key(int64_t block, int64_t kv_head, int64_t offset) const {
+    const int64_t tile_start = offset / tile * tile;
+    return k + ((block * num_kv_heads + kv_head) * block_size + tile_start) * head_size + (offset - tile_start);
   }
 
   // The token's V.
-  VLLM_LOCAL_INLINE Number* value(const PagedCache& cache, long block, long kv_head, long offset) {
-    return cache.v + ((block * cache.num_kv_heads + kv_head) * cache.block_size + offset) * cache.padded_size;
+  Number* value(int64_t block, int64_t kv_head, int64_t offset) const {
+    return v + ((block * num_kv_heads + kv_head) * block_size + offset) * padded_size;
   }
 
-  void write_key(long slot, long kv_head, const float* numbers) const {
-    Number* target = key(*this, slot / block_size, kv_head, slot % block_size);
+  void write_key(int64_t slot, int64_t kv_head, const float* numbers) const {
+    Number* target = key(slot / block_size, kv_head, slot % block_size);
     for (int i = 0; i < head_size; i++) from_float(make_finite<Number>(numbers[i]), target + i * tile);
   }
 
-  void write_value(long slot, long kv_head, const float* numbers) const {
-    Number* target = value(*this, slot / block_size, kv_head, slot % block_size);
+  void write_value(int64_t slot, int64_t kv_head, const float* numbers) const {
+    Number* target = value(slot / block_size, kv_head, slot % block_size);
     for (int i = 0; i < head_size; i++) from_float(make_finite<Number>(numbers[i]), target + i);
   }
 };

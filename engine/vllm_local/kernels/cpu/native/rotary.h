@@ -12,21 +12,7 @@ namespace vllm_local {
 namespace {
 
 // Below so many numbers a thread works alone: waking another takes as long.
-constexpr long kNumbersPerThread = 4096;
-
-template <typename Isa, typename Number>
-VLLM_LOCAL_INLINE typename Isa::Vector load_up_to(const Number* source, long left) {
-  return left >= Isa::kWidth ? Isa::load(source) : load_partial<Isa>(source, static_cast<int>(left));
-}
-
-template <typename Isa, typename Number>
-VLLM_LOCAL_INLINE void store_up_to(Number* target, typename Isa::Vector a, long left) {
-  if (left >= Isa::kWidth) {
-    Isa::store(target, a);
-  } else {
-    store_partial<Isa>(target, a, static_cast<int>(left));
-  }
-}
+constexpr int64_t kNumbersPerThread = 4096;
 
 template <typename Isa, typename Number>
 void load_clipped(const Number* source, int size, float clip, float* head) {
@@ -59,7 +45,7 @@ void rotate_head(float* head, int half, const float* cosines) {
   using Vector = typename Isa::Vector;
   const float* sines = cosines + half;
   for (int i = 0; i < half; i += Isa::kWidth) {
-    const long left = half - i;
+    const int64_t left = half - i;
     const Vector first = load_up_to<Isa>(head + i, left), second = load_up_to<Isa>(head + half + i, left);
     const Vector cosine = load_up_to<Isa>(cosines + i, left), sine = load_up_to<Isa>(sines + i, left);
     const Vector turned = Isa::subtract(Isa::multiply(first, cosine), Isa::multiply(second, sine));
@@ -77,15 +63,15 @@ void store_head(const float* head, int size, Number* target) {
 
 // Brings one token's heads in order: Q in place, K and V into the cache.
 template <typename Isa, typename Number>
-void rotate_and_cache_token(const RotateArguments& arguments, const PagedCache<Number>& cache, long token) {
+void rotate_and_cache_token(const RotateArguments& arguments, const PagedCache<Number>& cache, int64_t token) {
   const AttentionLayer& layer = *arguments.layer;
   const AttentionStep& step = *arguments.step;
   const int size = layer.head_size;
-  const long num_rotated = layer.num_heads + layer.num_kv_heads;
+  const int64_t num_rotated = layer.num_heads + layer.num_kv_heads;
   Number* row = static_cast<Number*>(arguments.qkv) + token * (num_rotated + layer.num_kv_heads) * size;
   const float* angles = layer.rotation == nullptr ? nullptr : layer.rotation->rows + step.positions[token] * (size / 2) * 2;
   float head[VLLM_LOCAL_MAX_HEAD_SIZE];
-  for (long index = 0; index < num_rotated; index++, row += size) {
+  for (int64_t index = 0; index < num_rotated; index++, row += size) {
     const bool is_query = index < layer.num_heads;
     load_clipped<Isa>(row, size, layer.qkv_clip, head);
     if (layer.q_norm != nullptr) norm_head<Isa>(head, size, is_query ? layer.q_norm : layer.k_norm, layer.norm_eps);
@@ -96,7 +82,7 @@ void rotate_and_cache_token(const RotateArguments& arguments, const PagedCache<N
       cache.write_key(step.slots[token], index - layer.num_heads, head);
     }
   }
-  for (long kv_head = 0; kv_head < layer.num_kv_heads; kv_head++, row += size) {
+  for (int64_t kv_head = 0; kv_head < layer.num_kv_heads; kv_head++, row += size) {
     load_clipped<Isa>(row, size, layer.qkv_clip, head);
     cache.write_value(step.slots[token], kv_head, head);
   }
@@ -105,11 +91,11 @@ void rotate_and_cache_token(const RotateArguments& arguments, const PagedCache<N
 template <typename Isa, typename Number>
 void rotate_and_cache_as(const RotateArguments& arguments) {
   const PagedCache<Number> cache(*arguments.cache);
-  const long num_tokens = arguments.step->num_tokens;
-  const long numbers = (arguments.layer->num_heads + 2 * arguments.layer->num_kv_heads) * arguments.layer->head_size;
+  const int64_t num_tokens = arguments.step->num_tokens;
+  const int64_t numbers = (arguments.layer->num_heads + 2 * arguments.layer->num_kv_heads) * arguments.layer->head_size;
   const auto process = [&](int thread, int num_threads) {
     const Share tokens = share_of(num_tokens, thread, num_threads);
-    for (long token = tokens.begin; token < tokens.end; token++) {
+    for (int64_t token = tokens.begin; token < tokens.end; token++) {
       rotate_and_cache_token<Isa>(arguments, cache, token);
     }
   };
