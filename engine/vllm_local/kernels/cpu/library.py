@@ -27,6 +27,9 @@ ISA_VARIABLE = "VLLM_LOCAL_CPU_ISA"
 INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "neon", "portable")
 """Every instruction set that there are kernels for."""
 
+LIBRARY_NAMES = ("libvllm_local_kernels.so", "libvllm_local_kernels.dylib", "libvllm_local_kernels.dll")
+"""What the library is called, by system; it lies beside this file."""
+
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 Function = Callable[[object], None]
@@ -128,6 +131,5 @@ def load_library() -> NativeLibrary | None:
 def _library_path() -> Path | None:
     if named := os.environ.get(LIBRARY_VARIABLE):
         return Path(named)
-    names = ("libvllm_local_kernels.so", "libvllm_local_kernels.dylib", "libvllm_local_kernels.dll")
-    candidates = [Path(__file__).with_name(name) for name in names]
+    candidates = [Path(__file__).with_name(name) for name in LIBRARY_NAMES]
     return next((path for path in candidates if path.is_file()), None)

@@ -43,6 +43,17 @@ class TorchKernels:
         self.dtype = dtype
         self._tables: dict[tuple[tuple[float, ...], tuple[int, ...]], torch.Tensor] = {}
 
+    @property
+    def description(self) -> str:
+        """Names the instruction set of torch's kernels, on which speed hangs."""
+        if self.device.type != "cpu":
+            return "torch's operators"
+        return f"torch's operators, {torch.backends.cpu.get_cpu_capability()}"
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Sets torch's own number, for the whole process."""
+        torch.set_num_threads(num_threads)
+
     def pack_linear(
         self,
         weights: Sequence[torch.Tensor],
