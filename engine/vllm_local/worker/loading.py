@@ -14,6 +14,7 @@ from vllm_local.config import KV_CACHE_MEMORY_CAP, EngineConfig, ModelInfo, Reso
 from vllm_local.errors import InsufficientMemoryError
 from vllm_local.models.loader import load_model, read_model_config, resolve_model_path, weight_bytes
 from vllm_local.sampling.sampler import Sampler
+from vllm_local.sampling.selection import make_backend
 from vllm_local.worker.device import default_num_threads, resolve_device
 from vllm_local.worker.memory import available_memory
 from vllm_local.worker.model_runner import ModelRunner
@@ -80,7 +81,7 @@ def _make_runner(
 ) -> tuple[ModelRunner, ResolvedConfig]:
     left = available_memory(device, reserved_memory())
     config = resolve(engine, model.config.info, device=device, available_memory=left)
-    runner = ModelRunner(config, model, Sampler())
+    runner = ModelRunner(config, model, Sampler(make_backend(device)))
     message = "KV cache: %s = %d blocks of %d tokens (%s); max_model_len %d."
     cache = config.kv_cache
     share = _describe_share(engine, left)

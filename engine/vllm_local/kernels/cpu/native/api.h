@@ -172,3 +172,48 @@ typedef struct {
 } EmbedArguments;
 
 VLLM_LOCAL_API void vllm_local_embed(const EmbedArguments* arguments);
+
+// ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// How one row is sampled: the largest logit, or a draw from those that min_p, top_k and top_p leave, in this order.
+typedef struct {
+  float temperature;  // 0: the largest logit, the lowest token among equals
+  float log_min_p;    // logarithm of min_p; -infinity: none
+  int64_t top_k;      // 0: all; ties with the last one stay
+  double top_p;       // 1: all
+} SamplingRow;
+
+// Samples a token from each row of logits [num_rows, vocab_size].
+typedef struct {
+  const float* logits;
+  const SamplingRow* rows;  // [num_rows]
+  const double* uniforms;   // [num_rows], in [0, 1); read for rows that draw
+  int64_t* token_ids;       // [num_rows]; without a meaning where `largest` is not finite
+  float* largest;           // [num_rows], each row's largest logit; NaN or infinity where it holds one
+  int64_t num_rows;
+  int64_t vocab_size;
+  int64_t stride;
+} SampleArguments;
+
+VLLM_LOCAL_API void vllm_local_sample(const SampleArguments* arguments);
+
+// Log-probabilities: each row's most probable tokens, and the tokens that queries name.
+typedef struct {
+  const float* logits;
+  const int64_t* row_indices;  // [num_rows], which rows of logits are described
+  const int64_t* num_top;      // [num_rows], how many of the most probable tokens to list
+  int64_t* top_token_ids;      // [num_rows, top_stride], best first, the lowest among equals first
+  double* top_logprobs;        // [num_rows, top_stride]
+  float* largest;              // [num_rows], each row's largest logit; the rest has no meaning unless it is finite
+  const int64_t* query_rows;   // [num_queries], index among the num_rows
+  const int64_t* query_token_ids;  // [num_queries]
+  double* query_logprobs;          // [num_queries]
+  int64_t* query_ranks;            // [num_queries], one more than there are larger logits
+  int64_t num_rows;
+  int64_t num_queries;
+  int64_t vocab_size;
+  int64_t stride;
+  int64_t top_stride;
+} DescribeArguments;
+
+VLLM_LOCAL_API void vllm_local_describe(const DescribeArguments* arguments);

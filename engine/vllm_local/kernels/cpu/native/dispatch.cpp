@@ -91,3 +91,7 @@ void vllm_local_pack(const PackArguments* arguments) { kernels().pack(*arguments
 void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arguments); }
 
 void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }
+
+void vllm_local_sample(const SampleArguments* arguments) { vllm_local::sample(*arguments, kernels().sampling); }
+
+void vllm_local_describe(const DescribeArguments* arguments) { vllm_local::describe(*arguments, kernels().sampling); }

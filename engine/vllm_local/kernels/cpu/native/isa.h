@@ -100,6 +100,10 @@ struct Portable {
   VLLM_LOCAL_INLINE Vector minimum(Vector a, Vector b) {
     return each([&](int i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
   }
+  // value where a is at least b, else 0
+  VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
+    return each([&](int i) { return a.lane[i] >= b.lane[i] ? value.lane[i] : 0.0f; });
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) {
     return each([&](int i) { return nearbyintf(a.lane[i]); });
   }
@@ -160,6 +164,9 @@ struct Avx2 {
   VLLM_LOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   VLLM_LOCAL_INLINE Vector maximum(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   VLLM_LOCAL_INLINE Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+  VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), value);
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
@@ -217,6 +224,9 @@ struct Avx512 {
   VLLM_LOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   VLLM_LOCAL_INLINE Vector maximum(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   VLLM_LOCAL_INLINE Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+  VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), value);
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) { return _mm512_roundscale_ps(a, 0); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) { return _mm512_scalef_ps(a, exponent); }
   VLLM_LOCAL_INLINE void load_halves(const bfloat16* source, Vector* low, Vector* high) {
@@ -282,6 +292,9 @@ struct Neon {
   VLLM_LOCAL_INLINE Vector fma(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
   VLLM_LOCAL_INLINE Vector maximum(Vector a, Vector b) { return vmaxq_f32(a, b); }
   VLLM_LOCAL_INLINE Vector minimum(Vector a, Vector b) { return vminq_f32(a, b); }
+  VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
+    return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(a, b), vreinterpretq_u32_f32(value)));
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) { return vrndnq_f32(a); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) {
     const int32x4_t biased = vaddq_s32(vcvtnq_s32_f32(exponent), vdupq_n_s32(127));

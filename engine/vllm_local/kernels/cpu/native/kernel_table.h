@@ -3,6 +3,7 @@
 
 #include "api.h"
 #include "attention_plan.h"
+#include "sampling_rows.h"
 
 namespace vllm_local {
 
@@ -17,6 +18,7 @@ struct KernelTable {
   void (*rotate_and_cache)(const RotateArguments&);
   ItemKernel attend_item;
   ItemKernel combine_item;
+  SamplingKernels sampling;
 };
 
 KernelTable portable_kernels();

@@ -9,6 +9,7 @@
 #include "linear_packing.h"
 #include "norm.h"
 #include "rotary.h"
+#include "sampling.h"
 
 namespace vllm_local {
 namespace {
@@ -26,6 +27,7 @@ KernelTable make_table(const char* isa) {
   table.rotate_and_cache = rotate_and_cache<Isa>;
   table.attend_item = attend_item<Isa>;
   table.combine_item = combine_item<Isa>;
+  table.sampling = sampling_kernels<Isa>();
   return table;
 }
 
