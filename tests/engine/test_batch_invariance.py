@@ -62,7 +62,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def answers(llm: LLM, texts: list[list[int]]) -> list[Answer]:
-    params = SamplingParams(temperature=0, max_tokens=12, logprobs=5, ignore_eos=True)
+    params = SamplingParams(temperature=0, max_tokens=20, logprobs=5, ignore_eos=True)
     outputs = llm.generate([{"prompt_token_ids": tokens} for tokens in texts], params, use_tqdm=False)
     return [
         [
