@@ -40,8 +40,8 @@ typedef struct {
   void* output;
   int64_t num_rows;
   int64_t size;
-  float eps;       // added to the mean square or the variance
-  int32_t layer;   // 1: layer norm, 0: root-mean-square norm
+  float eps;      // added to the mean square or the variance
+  int32_t layer;  // 1: layer norm, 0: root-mean-square norm
   int32_t dtype;
 } NormArguments;
 
@@ -58,7 +58,7 @@ typedef struct {
 
 // One layer's attention.
 typedef struct {
-  int64_t num_heads;     // a multiple of num_kv_heads
+  int64_t num_heads;  // a multiple of num_kv_heads
   int64_t num_kv_heads;
   int64_t sliding_window;  // a query sees so many positions, its own included; 0: all
   int32_t head_size;       // at most VLLM_LOCAL_MAX_HEAD_SIZE
@@ -138,10 +138,10 @@ VLLM_LOCAL_API void vllm_local_pack(const PackArguments* arguments);
 // A gated linear has half as many results as outputs: activation(gate) · (the other half).
 // Each result is summed up over the inputs in their order, whatever the number of rows and threads.
 typedef struct {
-  const void* input;  // [num_rows, in_features] of input_dtype
-  const void* weight; // packed
-  const float* bias;  // packed, or null
-  void* output;       // [num_rows, results] of output_dtype
+  const void* input;   // [num_rows, in_features] of input_dtype
+  const void* weight;  // packed
+  const float* bias;   // packed, or null
+  void* output;        // [num_rows, results] of output_dtype
   int64_t num_rows;
   int64_t in_features;
   int64_t out_features;
@@ -200,12 +200,12 @@ VLLM_LOCAL_API void vllm_local_sample(const SampleArguments* arguments);
 // Log-probabilities: each row's most probable tokens, and the tokens that queries name.
 typedef struct {
   const float* logits;
-  const int64_t* row_indices;  // [num_rows], which rows of logits are described
-  const int64_t* num_top;      // [num_rows], how many of the most probable tokens to list
-  int64_t* top_token_ids;      // [num_rows, top_stride], best first, the lowest among equals first
-  double* top_logprobs;        // [num_rows, top_stride]
-  float* largest;              // [num_rows], each row's largest logit; the rest has no meaning unless it is finite
-  const int64_t* query_rows;   // [num_queries], index among the num_rows
+  const int64_t* row_indices;      // [num_rows], which rows of logits are described
+  const int64_t* num_top;          // [num_rows], how many of the most probable tokens to list
+  int64_t* top_token_ids;          // [num_rows, top_stride], best first, the lowest among equals first
+  double* top_logprobs;            // [num_rows, top_stride]
+  float* largest;                  // [num_rows], each row's largest logit; the rest has no meaning unless it is finite
+  const int64_t* query_rows;       // [num_queries], index among the num_rows
   const int64_t* query_token_ids;  // [num_queries]
   double* query_logprobs;          // [num_queries]
   int64_t* query_ranks;            // [num_queries], one more than there are larger logits

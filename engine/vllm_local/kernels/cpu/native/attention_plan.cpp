@@ -42,7 +42,8 @@ struct Plan {
     const int64_t share = (total_cost + num_threads - 1) / num_threads;
     share_long_items(share, state_size(padded(arguments.layer->head_size)));
     // Whoever takes the last item should not take a long one.
-    std::stable_partition(items.begin(), items.end(), [=](const AttentionItem& item) { return cost(item) * 8 > share; });
+    std::stable_partition(items.begin(), items.end(),
+                          [=](const AttentionItem& item) { return cost(item) * 8 > share; });
   }
 
  private:

@@ -9,7 +9,6 @@
 namespace vllm_local {
 namespace {
 
-
 #if defined(VLLM_LOCAL_X86)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 

@@ -15,7 +15,11 @@
 #include <arm_neon.h>
 #endif
 
+#if defined(VLLM_LOCAL_SANITIZE)
+#define VLLM_LOCAL_INLINE static inline  // checks that are inlined everywhere take minutes to compile
+#else
 #define VLLM_LOCAL_INLINE static inline __attribute__((always_inline))
+#endif
 
 namespace vllm_local {
 namespace {
@@ -167,9 +171,7 @@ struct Avx2 {
   VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), value);
   }
-  VLLM_LOCAL_INLINE Vector round(Vector a) {
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  }
+  VLLM_LOCAL_INLINE Vector round(Vector a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
     return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));

@@ -15,7 +15,7 @@ namespace vllm_local {
 namespace {
 
 template <typename Isa>
-constexpr int kPanelColumns = Isa::kWidth* Isa::kPanelVectors;
+constexpr int kPanelColumns = Isa::kWidth * Isa::kPanelVectors;
 
 template <typename Isa, typename Number>
 constexpr bool kIsPaired = Isa::kDotsBfloat16 && sizeof(Number) == sizeof(bfloat16);

@@ -69,7 +69,8 @@ void rotate_and_cache_token(const RotateArguments& arguments, const PagedCache<N
   const int size = layer.head_size;
   const int64_t num_rotated = layer.num_heads + layer.num_kv_heads;
   Number* row = static_cast<Number*>(arguments.qkv) + token * (num_rotated + layer.num_kv_heads) * size;
-  const float* angles = layer.rotation == nullptr ? nullptr : layer.rotation->rows + step.positions[token] * (size / 2) * 2;
+  const float* angles =
+      layer.rotation == nullptr ? nullptr : layer.rotation->rows + step.positions[token] * (size / 2) * 2;
   float head[VLLM_LOCAL_MAX_HEAD_SIZE];
   for (int64_t index = 0; index < num_rotated; index++, row += size) {
     const bool is_query = index < layer.num_heads;
