@@ -10,11 +10,12 @@ TORCH_INDEX ?=
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-INPUTS := pyproject.toml constraints.txt
+NATIVE := engine/vllm_local/kernels/cpu/native
+INPUTS := pyproject.toml constraints.txt $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h) $(NATIVE)/CMakeLists.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema bench-structure build test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema bench-structure build sanitize test-newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,14 @@ bench-structure: $(VENV)/.installed-dev ## Measure what grammars cost: masks, co
 
 build: $(VENV)/.installed-dev ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build
+
+# torch's own leaks are not ours to find, and Python's allocator would hide what ours does with its buffers.
+sanitize: $(VENV)/.installed-dev ## Test the native kernels with the address and undefined-behaviour sanitizers
+	cmake -S $(NATIVE) -B build/sanitize -DSANITIZE=ON
+	cmake --build build/sanitize --parallel
+	LD_PRELOAD=$$($${CXX:-c++} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	  VLLM_LOCAL_KERNELS=native VLLM_LOCAL_KERNELS_LIBRARY=$(CURDIR)/build/sanitize/libvllm_local_kernels.so \
+	  $(BIN)/python -m pytest tests/engine/kernels/cpu -p no:cacheprovider $(ARGS)
 
 test-newest: $(NEWEST)/.installed ## Run the tests with the newest version of everything but torch
 	$(NEWEST)/bin/python -m pytest $(ARGS)

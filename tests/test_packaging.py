@@ -1,6 +1,7 @@
 """What a user installs: the wheel and the sdist, in an empty environment outside the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,9 +21,13 @@ print(ChatVLLMLocal(max_tokens=4, temperature=0).invoke("Hello!").text)
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+LIBRARY = "vllm_local/kernels/cpu/libvllm_local_kernels"
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     # A clean environment: the suite's own settings and this process's paths stay out.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    ours = ("PYTHON", "VLLM_LOCAL")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
     result = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -58,6 +63,23 @@ def test_the_wheel_holds_both_packages_and_the_starter_model(wheel):
     assert {"langchain_vllm_local/py.typed", "vllm_local/py.typed"} <= set(names)
     model = {name.rpartition("/")[2] for name in names if name.startswith("vllm_local/starter/model/")}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= model
+
+
+def test_the_wheel_holds_the_native_library_and_not_its_source(wheel):
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any(name.startswith(LIBRARY) for name in names)
+    assert not [name for name in names if "/native/" in name]
+
+
+def test_without_a_compiler_the_wheel_is_pure_python(distributions, tmp_path):
+    (source,) = distributions.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, source]
+    run(*command, cwd=tmp_path, CXX="/nowhere/c++")
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stem.endswith("-py3-none-any")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(LIBRARY)]
 
 
 @pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"])

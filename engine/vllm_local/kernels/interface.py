@@ -254,3 +254,10 @@ class Kernels(WeightPacker, RowKernels, AttentionKernels, Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """The model's dtype: of activations, packed weights, K and V."""
+
+    @property
+    def description(self) -> str:
+        """What computes, in words for the log, such as "native kernels, avx2"."""
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Sets on how many threads later steps compute, whichever thread calls them."""

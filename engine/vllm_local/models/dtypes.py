@@ -17,7 +17,7 @@ def resolve_dtype(requested: str, checkpoint_dtype: str, device: str) -> str:
     | checkpoint or request | on the CPU | on cuda, mps |
     |---|---|---|
     | float32 | float32 | float32 |
-    | bfloat16, "auto" | bfloat16 if this CPU multiplies it in hardware, else float32 | bfloat16 |
+    | bfloat16, "auto" | bfloat16 with the native kernels or where the CPU multiplies it, else float32 | bfloat16 |
     | bfloat16, asked for | bfloat16 | bfloat16 |
     | float16, "auto" | the same as bfloat16 (its numbers are rounded to it) | float16 |
     | float16, asked for | float32: no CPU kernel computes in float16, and every float16 number is one | float16 |
@@ -43,9 +43,20 @@ def resolve_dtype(requested: str, checkpoint_dtype: str, device: str) -> str:
 def _resolve_on_cpu(requested: str, wanted: str) -> str:
     if wanted == "float32" or requested == "bfloat16":
         return wanted
-    if requested == "float16" or not cpu_multiplies_bfloat16():
+    if requested == "float16" or not computes_bfloat16():
         return "float32"
     return "bfloat16"
+
+
+def computes_bfloat16() -> bool:
+    """Whether bfloat16 is no slower than float32 here.
+
+    The native kernels always read half the bytes, whatever the CPU multiplies; torch's operators are slow without
+    bf16 instructions.
+    """
+    from vllm_local.kernels.selection import native_library
+
+    return native_library() is not None or cpu_multiplies_bfloat16()
 
 
 def cpu_multiplies_bfloat16() -> bool:

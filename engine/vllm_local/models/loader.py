@@ -110,9 +110,9 @@ def load_model(
     """
     import torch
 
-    from vllm_local.kernels.torch_ref import TorchKernels
+    from vllm_local.kernels.selection import make_kernels
 
-    kernels = TorchKernels(device, getattr(torch, decoder_config.dtype))
+    kernels = make_kernels(device, getattr(torch, decoder_config.dtype))
     with closing(open_checkpoint(path, load_format)) as checkpoint, torch.inference_mode():
         _check_weights(checkpoint, decoder_config, path)
         _log_unused(checkpoint, decoder_config)

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vllm_local.sampling.blocks import argmax, block_maxima, draw_from_all, pad_to_blocks
-from vllm_local.sampling.candidates import apply_min_p, draw_filtered
-from vllm_local.sampling.logprobs import compute_logprobs
+from vllm_local.sampling.backend import LogprobRequest
 from vllm_local.sampling.masks import allow_only, apply_bias, apply_bitmask, forbid
 from vllm_local.sampling.penalties import apply_penalties
+from vllm_local.sampling.torch_backend import TorchSampling
 
 if TYPE_CHECKING:
     from vllm_local.outputs import TokenLogprobs
+    from vllm_local.sampling.backend import SamplingBackend
     from vllm_local.sampling.sampling_metadata import SamplingMetadata
 
 
@@ -54,6 +54,14 @@ class Sampler:
     outcome is the same, and the log-probabilities here are the model's own.
     """
 
+    def __init__(self, backend: SamplingBackend | None = None) -> None:
+        """Chooses who reads the vocabularies.
+
+        Args:
+            backend: What does steps 8 to 11; None: torch's operators.
+        """
+        self._backend = TorchSampling() if backend is None else backend
+
     def sample(
         self,
         logits: torch.Tensor,
@@ -67,23 +75,19 @@ class Sampler:
             metadata: How the rows are sampled.
             grammar_bitmask: Allowed tokens, one bit a token [R, ceil(V / 32)], or None.
         """
-        logits = pad_to_blocks(logits)
-        raw = logits[_index(metadata.logprob_rows, logits)] if len(metadata.logprob_rows) else None
+        rows = metadata.logprob_rows
+        raw, raw_rows = logits, rows
+        if len(rows) and not (self._backend.keeps_logits and grammar_bitmask is None and metadata.keeps_logits):
+            raw, raw_rows = logits[torch.from_numpy(rows).to(logits.device)], np.arange(len(rows))
         _edit(logits, metadata, grammar_bitmask)
-        maxima = block_maxima(logits)
-        largest = maxima.amax(1)
+        token_ids, largest = self._backend.sample(logits, metadata)
         errors = _find_errors(largest, metadata)
-        if errors:
-            rows = torch.tensor(list(errors), device=logits.device)
-            logits[rows], maxima[rows], largest[rows] = 0.0, 0.0, 0.0
-        token_ids = np.empty(len(logits), dtype=np.int64)
-        if len(metadata.greedy):
-            token_ids[metadata.greedy] = _take_largest(logits, maxima, metadata)
-        if len(metadata.random.rows):
-            token_ids[metadata.random.rows] = _draw(logits, largest, metadata)
         sampled = SampledRows(token_ids.tolist(), errors=errors)
-        if raw is not None:
-            sampled.logprobs = _describe(raw, token_ids, metadata, errors)
+        if len(rows):
+            request = LogprobRequest(raw_rows, token_ids[rows], metadata.num_top_logprobs, metadata.named_logprobs)
+            described, _ = self._backend.describe(raw, request)
+            pairs = zip(rows.tolist(), described, strict=True)
+            sampled.logprobs = {row: item for row, item in pairs if item is not None and row not in errors}
         return sampled
 
     def describe(
@@ -96,22 +100,13 @@ class Sampler:
             token_ids: The tokens [R].
             num_top: How many of the most probable tokens each row lists [R].
         """
-        logits = pad_to_blocks(logits)
-        largest = block_maxima(logits).amax(1).cpu().numpy()
+        request = LogprobRequest(np.arange(len(token_ids)), token_ids, num_top, {})
+        described, largest = self._backend.describe(logits, request)
         errors = {
-            int(row): _no_numbers(float(largest[row]), "the prompt") for row in np.flatnonzero(~np.isfinite(largest))
+            row: _no_numbers(float(largest[row]), "the prompt") for row, item in enumerate(described) if item is None
         }
-        sound = np.flatnonzero(np.isfinite(largest))
-        described = compute_logprobs(_select(logits, sound), token_ids[sound], num_top[sound]) if len(sound) else []
-        return SampledRows(token_ids.tolist(), dict(zip(sound.tolist(), described, strict=True)), errors)
-
-
-def _index(rows: npt.NDArray[np.int64], like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(rows).to(like.device)
-
-
-def _select(values: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-    return values if len(rows) == len(values) else values[_index(rows, values)]
+        logprobs = {row: item for row, item in enumerate(described) if item is not None}
+        return SampledRows(token_ids.tolist(), logprobs, errors)
 
 
 def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray[np.int32] | None) -> None:
@@ -128,11 +123,10 @@ def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray
         apply_bitmask(logits, bitmask)
 
 
-def _find_errors(largest: torch.Tensor, metadata: SamplingMetadata) -> dict[int, str]:
-    values = largest.cpu().numpy()
+def _find_errors(largest: npt.NDArray[np.float32], metadata: SamplingMetadata) -> dict[int, str]:
     return {
-        int(row): _explain(float(values[row]), int(metadata.output_positions[row]))
-        for row in np.flatnonzero(~np.isfinite(values))
+        int(row): _explain(float(largest[row]), int(metadata.output_positions[row]))
+        for row in np.flatnonzero(~np.isfinite(largest))
     }
 
 
@@ -150,39 +144,3 @@ def _no_numbers(largest: float, place: str) -> str:
         f"The model computed logits that are no numbers ({largest}) for {place}. Its weights are damaged, or too large "
         "for this dtype: try dtype='bfloat16' or 'float32'."
     )
-
-
-def _take_largest(logits: torch.Tensor, maxima: torch.Tensor, metadata: SamplingMetadata) -> npt.NDArray[np.int64]:
-    return argmax(_select(logits, metadata.greedy), _select(maxima, metadata.greedy))
-
-
-def _draw(logits: torch.Tensor, largest: torch.Tensor, metadata: SamplingMetadata) -> npt.NDArray[np.int64]:
-    random = metadata.random
-    scaled = _select(logits, random.rows)
-    scaled.sub_(_select(largest, random.rows)[:, None]).div_(random.temperature)
-    if random.log_min_p is not None:
-        apply_min_p(scaled, random.log_min_p)
-    uniforms = metadata.uniforms()
-    tokens = np.empty(len(scaled), dtype=np.int64)
-    if len(random.unfiltered):
-        tokens[random.unfiltered] = draw_from_all(_select(scaled, random.unfiltered), uniforms[random.unfiltered])
-    if len(random.filtered):
-        rows = _select(scaled, random.filtered)
-        tokens[random.filtered] = draw_filtered(rows, random.filters, uniforms[random.filtered])
-    return tokens
-
-
-def _describe(
-    raw: torch.Tensor, token_ids: npt.NDArray[np.int64], metadata: SamplingMetadata, errors: dict[int, str]
-) -> dict[int, TokenLogprobs]:
-    rows = metadata.logprob_rows
-    sound = np.array([index for index, row in enumerate(rows.tolist()) if row not in errors], dtype=np.int64)
-    if not len(sound):
-        return {}
-    named = {
-        place: metadata.named_logprobs[index]
-        for place, index in enumerate(sound.tolist())
-        if index in metadata.named_logprobs
-    }
-    described = compute_logprobs(_select(raw, sound), token_ids[rows[sound]], metadata.num_top_logprobs[sound], named)
-    return dict(zip(rows[sound].tolist(), described, strict=True))

@@ -161,6 +161,12 @@ class SamplingMetadata:
             },
         )
 
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether no row changes its logits before sampling, as far as the rows' parameters go."""
+        edits = (self.bias, self.allowed, self.bad_words, self.held_back, self.penalised.counts)
+        return not any(edits)
+
     def uniforms(self) -> npt.NDArray[np.float64]:
         """Returns the random number of each row that draws [N]."""
         positions = self.output_positions[self.random.rows].tolist()

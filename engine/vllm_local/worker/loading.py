@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,13 @@ from vllm_local.config import KV_CACHE_MEMORY_CAP, EngineConfig, ModelInfo, Reso
 from vllm_local.errors import InsufficientMemoryError
 from vllm_local.models.loader import load_model, read_model_config, resolve_model_path, weight_bytes
 from vllm_local.sampling.sampler import Sampler
+from vllm_local.sampling.selection import make_backend
 from vllm_local.worker.device import default_num_threads, resolve_device
 from vllm_local.worker.memory import available_memory
 from vllm_local.worker.model_runner import ModelRunner
 
 if TYPE_CHECKING:
-    from vllm_local.models.model_config import DecoderConfig
+    from vllm_local.models.decoder import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,9 @@ def load_model_runner(
 ) -> tuple[ModelRunner, ResolvedConfig, Path]:
     """Loads a model and allocates everything that steps need.
 
-    Sets the number of threads that torch computes on, for the whole process. In a child of `fork` that number must be
-    1 (`num_threads=1`): threads of the OpenMP library that a parent used are lost there, and waiting for them hangs.
+    Sets the number of threads that torch computes on, for the whole process: one beside the native kernels. Where
+    torch's operators compute, that number must be 1 in a child of `fork` (`num_threads=1`): threads of the OpenMP
+    library that a parent used are lost there, and waiting for them hangs.
 
     Args:
         engine: The user's arguments; `model` is a folder or a Hugging Face id.
@@ -59,43 +60,28 @@ def load_model_runner(
     num_threads = engine.num_threads or default_num_threads(size)
     left = available_memory(device, reserved_memory())
     _check_memory(engine, decoder_config.info, size=size, left=left, device=device, loaded_engines=loaded_engines)
-    with _computing_later(num_threads):
-        runner, config = _load(engine, path, decoder_config, device, reserved_memory)
+    # Loading computes on one thread: OpenMP keeps a team of threads for every thread that ever computed on several.
+    # With two teams on the same cores its threads sleep where they would spin, and each step of the engine's thread
+    # takes half as long again.
+    torch.set_num_threads(1)
+    model = load_model(
+        path, decoder_config, device=device, progress=engine.use_tqdm_on_load, load_format=engine.load_format
+    )
+    model.kernels.set_num_threads(num_threads)
+    runner, config = _make_runner(engine, model, device, reserved_memory)
     elapsed = time.monotonic() - started
     message = "Loaded %s (%s, %s) on %s in %.1f s: %s of weights, num_threads %d."
-    info, where = config.model, _describe_device(device)
+    info, where = config.model, f"{device} ({model.kernels.description})"
     logger.info(message, engine.model, info.architecture, info.dtype, where, elapsed, as_text(size), num_threads)
     return runner, config, path
 
 
-def _describe_device(device: str) -> str:
-    """Returns a device with the instruction set that torch's kernels use, on which speed hangs."""
-    return f"{device} ({torch.backends.cpu.get_cpu_capability()})" if device == "cpu" else device
-
-
-@contextlib.contextmanager
-def _computing_later(num_threads: int) -> Iterator[None]:
-    """Sets torch's number of threads for whoever computes after the block; the block itself computes on one.
-
-    OpenMP keeps a team of threads for every thread that ever computed on several. With two teams on the same cores
-    its threads sleep where they would spin, and each step of the engine's thread takes half as long again.
-    """
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _load(
-    engine: EngineConfig, path: Path, decoder_config: DecoderConfig, device: str, reserved_memory: Callable[[], int]
+def _make_runner(
+    engine: EngineConfig, model: Decoder, device: str, reserved_memory: Callable[[], int]
 ) -> tuple[ModelRunner, ResolvedConfig]:
-    model = load_model(
-        path, decoder_config, device=device, progress=engine.use_tqdm_on_load, load_format=engine.load_format
-    )
     left = available_memory(device, reserved_memory())
-    config = resolve(engine, decoder_config.info, device=device, available_memory=left)
-    runner = ModelRunner(config, model, Sampler())
+    config = resolve(engine, model.config.info, device=device, available_memory=left)
+    runner = ModelRunner(config, model, Sampler(make_backend(device)))
     message = "KV cache: %s = %d blocks of %d tokens (%s); max_model_len %d."
     cache = config.kv_cache
     share = _describe_share(engine, left)

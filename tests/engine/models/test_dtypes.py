@@ -7,7 +7,7 @@ import torch
 
 from vllm_local.errors import UnsupportedModelError
 from vllm_local.models import dtypes
-from vllm_local.models.dtypes import cpu_multiplies_bfloat16, resolve_dtype
+from vllm_local.models.dtypes import computes_bfloat16, cpu_multiplies_bfloat16, resolve_dtype
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ from vllm_local.models.dtypes import cpu_multiplies_bfloat16, resolve_dtype
     ],
 )
 def test_on_the_cpu(requested: str, checkpoint: str, with_bfloat16: str, without: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dtypes, "cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(dtypes, "computes_bfloat16", lambda: True)
     assert resolve_dtype(requested, checkpoint, "cpu") == with_bfloat16
-    monkeypatch.setattr(dtypes, "cpu_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(dtypes, "computes_bfloat16", lambda: False)
     assert resolve_dtype(requested, checkpoint, "cpu") == without
 
 
@@ -36,7 +36,7 @@ def test_elsewhere_it_is_what_was_asked_for(device: str, dtype: str):
 
 
 def test_a_change_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    monkeypatch.setattr(dtypes, "cpu_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(dtypes, "computes_bfloat16", lambda: False)
     with caplog.at_level(logging.INFO, logger="vllm_local"):
         resolve_dtype("auto", "bfloat16", "cpu")
         resolve_dtype("auto", "float32", "cpu")
@@ -49,6 +49,15 @@ def test_other_formats_need_a_decision():
     with pytest.raises(UnsupportedModelError, match="float8_e4m3fn"):
         resolve_dtype("auto", "float8_e4m3fn", "cpu")
     assert resolve_dtype("float32", "float64", "cpu") == "float32"
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_the_native_kernels_need_no_bfloat16_instructions(multiplies: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dtypes, "cpu_multiplies_bfloat16", lambda: multiplies)
+    monkeypatch.setattr("vllm_local.kernels.selection.native_library", object)
+    assert computes_bfloat16() is True
+    monkeypatch.setattr("vllm_local.kernels.selection.native_library", lambda: None)
+    assert computes_bfloat16() is multiplies
 
 
 def test_old_torch_without_the_checks_means_float32(monkeypatch: pytest.MonkeyPatch):

@@ -3,13 +3,28 @@ import pytest
 import torch
 
 from tests.engine.sampling.reference import chi_square, distribution
+from vllm_local.kernels.cpu.library import load_library
+from vllm_local.sampling import sampler as sampler_module
+from vllm_local.sampling.native_backend import NativeSampling
 from vllm_local.sampling.sampler import Sampler
 from vllm_local.sampling.sampling_metadata import SamplingMetadata, SamplingState
+from vllm_local.sampling.torch_backend import TorchSampling
 from vllm_local.sampling_params import SamplingParams
 from vllm_local.step_io import NewRequestData
 
 V = 300
 EOS = 7
+
+
+@pytest.fixture(autouse=True, params=["torch", "native"])
+def _backend(request, monkeypatch):
+    """Runs every test by torch's operators and by the native library."""
+    if request.param == "torch":
+        return
+    library = load_library()
+    if library is None:
+        pytest.skip("the native library was not built")
+    monkeypatch.setattr(sampler_module, "TorchSampling", lambda: NativeSampling(library))
 
 
 def state(seed=0, answer=(), choice_index=0, prompt=(1, 2), bad_words=(), **params):
@@ -257,7 +272,7 @@ def test_a_gpu_samples_what_the_cpu_samples():
     states = [state(seed=row, **kind) for row, kind in enumerate(kinds)]
     expected = sample(logits, states)
     device = torch.device("cuda")
-    found = Sampler().sample(logits.to(device), SamplingMetadata.build(states, 4096, device))
+    found = Sampler(TorchSampling()).sample(logits.to(device), SamplingMetadata.build(states, 4096, device))
     assert found.token_ids == expected.token_ids
     assert found.logprobs[1].top_token_ids == expected.logprobs[1].top_token_ids
     assert found.logprobs[1].logprob == pytest.approx(expected.logprobs[1].logprob, abs=1e-4)

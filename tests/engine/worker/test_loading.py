@@ -9,6 +9,7 @@ import torch
 from tests.engine.worker.fakes import new, step
 from vllm_local.config import EngineConfig
 from vllm_local.errors import InsufficientMemoryError, InvalidConfigError, ModelNotFoundError
+from vllm_local.kernels.selection import KERNELS_VARIABLE, native_library
 from vllm_local.models.loader import load_model, weight_bytes
 from vllm_local.worker import loading, memory
 from vllm_local.worker.loading import as_text, load_model_runner
@@ -45,22 +46,37 @@ def test_a_folder_becomes_a_runner(engine, llama, llama_path):
 
 def test_the_log_says_what_was_found_and_chosen(engine, caplog):
     caplog.set_level(logging.INFO, logger="vllm_local")
-    _, config, path = load_model_runner(engine(num_threads=1, max_num_seqs=2))
+    runner, config, path = load_model_runner(engine(num_threads=1, max_num_seqs=2))
     cache, loaded = caplog.messages[-2:]
     assert f"{config.kv_cache.num_blocks} blocks of 16 tokens" in cache
     assert "at most 50% of" in cache
     assert "at most 4.0 GiB" in cache
     assert "max_model_len 256" in cache
-    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu ({torch.backends.cpu.get_cpu_capability()}) in" in loaded
+    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu ({runner._model.kernels.description}) in" in loaded
     assert loaded.endswith("num_threads 1.")
 
 
+@pytest.fixture
+def _torch_kernels(monkeypatch):
+    monkeypatch.setenv(KERNELS_VARIABLE, "torch")
+
+
+@pytest.mark.usefixtures("_torch_kernels")
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_threads_are_set_for_the_process(engine, num_threads):
     load_model_runner(engine(kv_cache_memory_bytes=MIB, num_threads=num_threads))
     assert torch.get_num_threads() == num_threads
 
 
+def test_torch_keeps_to_one_thread_beside_native_kernels(engine):
+    if native_library() is None:
+        pytest.skip("the native library was not built")
+    runner, _, _ = load_model_runner(engine(kv_cache_memory_bytes=MIB, num_threads=2))
+    runner.execute(step({"a": 3}, new=[new("a", [5, 7, 9], blocks=[0])]))
+    assert (torch.get_num_threads(), runner._model.kernels.library.num_threads) == (1, 2)
+
+
+@pytest.mark.usefixtures("_torch_kernels")
 def test_without_a_wish_the_size_of_the_weights_decides(engine, llama_path, monkeypatch):
     expected = weight_bytes(llama_path, "float32")
     monkeypatch.setattr(loading, "default_num_threads", lambda size: 2 if size == expected else 1)
@@ -174,6 +190,7 @@ def test_sizes_are_readable(num_bytes, expected):
     assert as_text(num_bytes) == expected
 
 
+@pytest.mark.usefixtures("_torch_kernels")
 def test_loading_leaves_openmp_to_the_thread_that_will_compute(engine, monkeypatch):
     seen: list[int] = []
 

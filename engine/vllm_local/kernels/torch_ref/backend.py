@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from vllm_local.config import KVCacheConfig
 from vllm_local.kernels.interface import Activation, AttentionMetadata, AttentionSpec, NormKind, PackedLinear, Split
+from vllm_local.kernels.linear_parts import merge_parts
 from vllm_local.kernels.torch_ref.attention import TorchAttention
 from vllm_local.kernels.torch_ref.kv_cache import TorchKVCache
-from vllm_local.kernels.torch_ref.linear import TorchLinear, make_linear, merge_parts
+from vllm_local.kernels.torch_ref.linear import TorchLinear, make_linear
 from vllm_local.kernels.torch_ref.norm import LayerNorm, RmsNorm
 from vllm_local.kernels.torch_ref.step import TorchStep
 
@@ -41,6 +42,17 @@ class TorchKernels:
         self.device = torch.device(device)
         self.dtype = dtype
         self._tables: dict[tuple[tuple[float, ...], tuple[int, ...]], torch.Tensor] = {}
+
+    @property
+    def description(self) -> str:
+        """Names the instruction set of torch's kernels, on which speed hangs."""
+        if self.device.type != "cpu":
+            return "torch's operators"
+        return f"torch's operators, {torch.backends.cpu.get_cpu_capability()}"
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Sets torch's own number, for the whole process."""
+        torch.set_num_threads(num_threads)
 
     def pack_linear(
         self,

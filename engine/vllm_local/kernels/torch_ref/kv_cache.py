@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
-import sys
 from dataclasses import dataclass
 
 import torch
 
 from vllm_local.config import KVCacheGroup
+from vllm_local.kernels.lazy_zeros import lazy_zeros
 
 
 class GatherBuffers:
@@ -61,7 +59,7 @@ class TorchKVCache:
 
         def zeros(head_size: int) -> torch.Tensor:
             shape = (group.num_kv_heads, num_blocks * block_size, head_size)
-            return _lazy_zeros(shape, dtype) if device.type == "cpu" else torch.zeros(shape, device=device, dtype=dtype)
+            return lazy_zeros(shape, dtype) if device.type == "cpu" else torch.zeros(shape, device=device, dtype=dtype)
 
         return [cls(zeros(group.k_head_size), zeros(group.v_head_size), block_size, buffers) for _ in group.layers]
 
@@ -92,20 +90,3 @@ class TorchKVCache:
         result = self.buffers.take(buffer, (in_blocks.shape[0], blocks.numel(), in_blocks.shape[2]))
         torch.index_select(in_blocks, 1, blocks.flatten(), out=result)
         return result.view(result.shape[0], blocks.shape[0], -1, head_size)
-
-
-def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    memory = _reserve(math.prod(shape) * dtype.itemsize)
-    return torch.frombuffer(memory, dtype=dtype).view(shape)
-
-
-def _reserve(num_bytes: int) -> mmap.mmap:
-    """Returns memory full of zeros that the system hands out page by page, as it is written."""
-    if sys.platform == "win32":
-        return mmap.mmap(-1, num_bytes)
-    memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if sys.platform == "linux":
-        # The first token is written to one page of every head; huge ones (numpy asks for them) would take them all.
-        with contextlib.suppress(OSError):  # from a kernel without huge pages
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return memory

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from vllm_local.errors import InvalidConfigError
-from vllm_local.kernels.interface import Activation, Split
+from vllm_local.kernels.interface import Activation
 
 _ROWS_HINT = 16
 """Batch size that oneDNN is told to expect; one layout serves every batch size equally fast."""
@@ -117,48 +115,3 @@ def _suits_onednn(weight: torch.Tensor) -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
     # Measured on x86 only; elsewhere `F.linear` has the platform's own library behind it.
     return weight.dtype == torch.float32 and platform.machine().lower() in {"x86_64", "amd64"}
-
-
-def merge_parts(
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor] | None,
-    *,
-    split: Split,
-    rank: int,
-    world_size: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Cuts this rank's share out of every part and lays the parts side by side.
-
-    Returns:
-        Weight [out features, in features] and bias [out features] or None: tensors of their own, not views.
-
-    Raises:
-        InvalidConfigError: A size is not a multiple of world_size.
-    """
-    dimension = 0 if split == "output" else 1
-    weight = _joined([_share(part, dimension, rank, world_size) for part in weights], device, dtype)
-    if biases is None or (split == "input" and rank > 0):
-        return weight, None
-    ranks = (rank, world_size) if split == "output" else (0, 1)
-    return weight, _joined([_share(part, 0, *ranks) for part in biases], device, dtype)
-
-
-def _share(part: torch.Tensor, dimension: int, rank: int, world_size: int) -> torch.Tensor:
-    size = part.shape[dimension]
-    if size % world_size:
-        message = f"A weight of shape {tuple(part.shape)} cannot be split over {world_size} ranks; use fewer."
-        raise InvalidConfigError(message)
-    length = size // world_size
-    return part.narrow(dimension, rank * length, length)
-
-
-def _joined(parts: Sequence[torch.Tensor], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    # Filled part by part, so that no more than one part exists twice.
-    result = torch.empty((sum(len(part) for part in parts), *parts[0].shape[1:]), device=device, dtype=dtype)
-    start = 0
-    for part in parts:
-        result[start : start + len(part)].copy_(part)
-        start += len(part)
-    return result

@@ -1,0 +1,201 @@
+"""`NativeKernels`: the kernels' interface by the native library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from vllm_local.config import KVCacheConfig
+from vllm_local.kernels.cpu.attention import NativeAttention
+from vllm_local.kernels.cpu.embedding import NativeEmbedding
+from vllm_local.kernels.cpu.kv_cache import NativeKVCache
+from vllm_local.kernels.cpu.library import NativeLibrary
+from vllm_local.kernels.cpu.linear import NativeLinear
+from vllm_local.kernels.cpu.norm import NativeNorm
+from vllm_local.kernels.cpu.rotation import RotationTable
+from vllm_local.kernels.cpu.step import NativeStep
+from vllm_local.kernels.interface import (
+    Activation,
+    AttentionMetadata,
+    AttentionSpec,
+    NormKind,
+    PackedLinear,
+    Split,
+)
+from vllm_local.kernels.linear_parts import merge_parts
+
+
+class NativeKernels:
+    """See `vllm_local.kernels.interface.Kernels` for what the methods do.
+
+    A request's results are the same bits alone and in any batch, at any number of threads.
+
+    Attributes:
+        device: The CPU.
+        dtype: The model's dtype: of activations, packed weights, K and V.
+        library: The native library.
+    """
+
+    def __init__(self, dtype: torch.dtype, library: NativeLibrary) -> None:
+        self.device = torch.device("cpu")
+        self.dtype = dtype
+        self.library = library
+        self._num_threads = library.num_threads
+        self._norm = library.function("norm")
+        self._rotations: dict[tuple[tuple[float, ...], float], RotationTable] = {}
+
+    @property
+    def description(self) -> str:
+        """Names the instruction set."""
+        return f"native kernels, {self.library.isa}"
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Sets on how many threads of the process's one pool steps compute; torch keeps to the caller's own."""
+        torch.set_num_threads(1)
+        self._num_threads = num_threads
+
+    def pack_linear(
+        self,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor] | None = None,
+        *,
+        split: Split = "output",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> PackedLinear:
+        """Merges the parts and packs them into panels."""
+        weight, bias = self._merge(weights, biases, split, rank, world_size)
+        return NativeLinear(self.library, weight, bias)
+
+    def pack_activated_linear(
+        self,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor] | None = None,
+        *,
+        activation: Activation,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> PackedLinear:
+        """Merges up, or gate and up, and packs them into panels, which hold columns of both."""
+        weight, bias = self._merge(weights, biases, "output", rank, world_size)
+        return NativeLinear(self.library, weight, bias, activation=activation, gated=len(weights) == 2)
+
+    def pack_embedding(self, weight: torch.Tensor) -> NativeEmbedding:
+        """Keeps the rows in the model's dtype."""
+        return NativeEmbedding(self.library, weight.to(self.dtype, copy=True).contiguous())
+
+    def pack_tied_head(self, embedding: NativeEmbedding) -> PackedLinear:
+        """Packs a copy of the rows."""
+        return NativeLinear(self.library, embedding.table, None)
+
+    def embed(self, token_ids: torch.Tensor, embedding: NativeEmbedding) -> torch.Tensor:
+        """Looks up the rows and makes them float32."""
+        return embedding(token_ids)
+
+    def linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+        """Multiplies, rounds once."""
+        return cast("NativeLinear", linear)(rows, self.dtype)
+
+    def activated_linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+        """Multiplies, activates and gates in float32, rounds once."""
+        packed = cast("NativeLinear", linear)
+        assert packed.activation is not None, "packed by pack_linear"
+        return packed(rows, self.dtype)
+
+    def linear_add(self, rows: torch.Tensor, linear: PackedLinear, residual: torch.Tensor) -> None:
+        """Multiplies and adds in float32."""
+        cast("NativeLinear", linear).add_to(residual, rows)
+
+    def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
+        """Multiplies in float32."""
+        return cast("NativeLinear", linear)(rows, torch.float32, scale)
+
+    def as_residual(self, rows: torch.Tensor) -> torch.Tensor:
+        """Copies the rows into float32."""
+        return rows.to(self.device, torch.float32, copy=True).contiguous()
+
+    def pack_norm(
+        self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, kind: NormKind, eps: float
+    ) -> NativeNorm:
+        """Keeps the weights in float32."""
+        bias = None if bias is None else self._float32(bias)
+        return NativeNorm(self._float32(weight), bias, eps, layer=kind == "layer")
+
+    def norm(self, residual: torch.Tensor, norm: NativeNorm) -> torch.Tensor:
+        """Normalises in float32, rounds once."""
+        return norm(residual, self.dtype, self._norm)
+
+    def pack_attention(
+        self,
+        spec: AttentionSpec,
+        *,
+        q_norm: torch.Tensor | None = None,
+        k_norm: torch.Tensor | None = None,
+        norm_eps: float = 1e-6,
+    ) -> NativeAttention:
+        """Keeps the norms in float32; layers that rotate alike share a table."""
+        return NativeAttention(
+            spec,
+            self.library,
+            rotation=self._rotation(spec),
+            q_norm=None if q_norm is None else self._float32(q_norm),
+            k_norm=None if k_norm is None else self._float32(k_norm),
+            norm_eps=norm_eps,
+        )
+
+    def _rotation(self, spec: AttentionSpec) -> RotationTable | None:
+        if spec.rotary_frequencies is None:
+            return None
+        key = (spec.rotary_frequencies, spec.rotary_scale)
+        if key not in self._rotations:
+            self._rotations[key] = RotationTable(*key)
+        return self._rotations[key]
+
+    def allocate_kv_cache(self, config: KVCacheConfig) -> list[NativeKVCache]:
+        """Allocates K and V of every layer, in the groups' own dtypes."""
+        caches: dict[int, NativeKVCache] = {}
+        for group in config.groups:
+            of_group = NativeKVCache.allocate(group, num_blocks=config.num_blocks, block_size=config.block_size)
+            caches.update(zip(group.layers, of_group, strict=True))
+        return [caches[layer] for layer in sorted(caches)]
+
+    def begin_step(
+        self,
+        metadata: AttentionMetadata,
+        kv_caches: Sequence[NativeKVCache],  # noqa: ARG002
+    ) -> NativeStep:
+        """Makes sure that the rotations of all positions are there."""
+        self.library.set_num_threads(self._num_threads)
+        longest = max(metadata.host_seq_lens)
+        for rotation in self._rotations.values():
+            rotation.reserve(longest)
+        return NativeStep(metadata)
+
+    def rotate_and_cache(
+        self, qkv: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
+    ) -> torch.Tensor:
+        """Returns the rows of qkv, with the queries rotated in place."""
+        return attention.rotate_and_cache(qkv, step, kv_cache)
+
+    def attend(
+        self, queries: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
+    ) -> torch.Tensor:
+        """Attends with the queries in those rows."""
+        return attention.attend(queries, step, kv_cache)
+
+    def _merge(
+        self,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor] | None,
+        split: Split,
+        rank: int,
+        world_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return merge_parts(
+            weights, biases, split=split, rank=rank, world_size=world_size, device=self.device, dtype=self.dtype
+        )
+
+    def _float32(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.to(self.device, torch.float32, copy=True).contiguous()

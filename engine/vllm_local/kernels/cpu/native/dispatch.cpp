@@ -1,0 +1,96 @@
+// Chooses an instruction set when the library is loaded, and forwards the C interface to its kernels.
+#include <atomic>
+#include <cstring>
+
+#include "api.h"
+#include "kernel_table.h"
+#include "thread_pool.h"
+
+namespace vllm_local {
+namespace {
+
+#if defined(VLLM_LOCAL_X86)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+// Best first; the machine's own come before the one that runs everywhere.
+const KernelTable* tables(int* count) {
+  static KernelTable found[4];
+  static const int num_found = [] {
+    int number = 0;
+#if defined(VLLM_LOCAL_X86)
+#if defined(VLLM_LOCAL_AVX512_BF16)
+    if (has_avx512() && __builtin_cpu_supports("avx512bf16")) found[number++] = avx512_bf16_kernels();
+#endif
+    if (has_avx512()) found[number++] = avx512_kernels();
+    if (has_avx2()) found[number++] = avx2_kernels();
+#elif defined(VLLM_LOCAL_NEON)
+    found[number++] = neon_kernels();
+#endif
+    found[number++] = portable_kernels();
+    return number;
+  }();
+  *count = num_found;
+  return found;
+}
+
+std::atomic<const KernelTable*>& current() {
+  static int count;
+  static std::atomic<const KernelTable*> table{tables(&count)};
+  return table;
+}
+
+const KernelTable& kernels() { return *current().load(std::memory_order_relaxed); }
+
+}  // namespace
+}  // namespace vllm_local
+
+using vllm_local::kernels;
+
+int vllm_local_api_version(void) { return VLLM_LOCAL_API_VERSION; }
+
+const char* vllm_local_isa(void) { return kernels().isa; }
+
+int vllm_local_use_isa(const char* name) {
+  int count;
+  const vllm_local::KernelTable* found = vllm_local::tables(&count);
+  for (int i = 0; i < count; i++) {
+    if (std::strcmp(found[i].isa, name) != 0) continue;
+    vllm_local::current().store(found + i);
+    return 1;
+  }
+  return 0;
+}
+
+void vllm_local_set_num_threads(int num_threads) { vllm_local::set_num_threads(num_threads); }
+
+int vllm_local_num_threads(void) { return vllm_local::num_threads(); }
+
+void vllm_local_norm(const NormArguments* arguments) { kernels().norm(*arguments); }
+
+void vllm_local_rotate_and_cache(const RotateArguments* arguments) { kernels().rotate_and_cache(*arguments); }
+
+void vllm_local_attend(const AttendArguments* arguments) {
+  vllm_local::attend(*arguments, kernels().attend_item, kernels().combine_item);
+}
+
+int64_t vllm_local_packed_columns(int64_t out_features, int32_t gated) {
+  return kernels().packed_columns(out_features, gated != 0);
+}
+
+int64_t vllm_local_packed_bytes(const PackArguments* arguments) { return kernels().packed_bytes(*arguments); }
+
+void vllm_local_pack(const PackArguments* arguments) { kernels().pack(*arguments); }
+
+void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arguments); }
+
+void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }
+
+void vllm_local_sample(const SampleArguments* arguments) { vllm_local::sample(*arguments, kernels().sampling); }
+
+void vllm_local_describe(const DescribeArguments* arguments) { vllm_local::describe(*arguments, kernels().sampling); }

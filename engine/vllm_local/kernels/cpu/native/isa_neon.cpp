@@ -1,0 +1,3 @@
+#include "kernels.h"
+
+vllm_local::KernelTable vllm_local::neon_kernels() { return make_table<Neon>("neon"); }

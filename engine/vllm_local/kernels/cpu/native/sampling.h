@@ -1,0 +1,98 @@
+// Passes over rows of logits, a block of tokens at a time; each block's result depends on nothing but the block.
+#pragma once
+
+#include <cfloat>
+#include <cmath>
+
+#include "isa.h"
+#include "sampling_rows.h"
+
+namespace vllm_local {
+namespace {
+
+// Calls function(block, values) for each block; the last one is filled up with impossible tokens.
+template <typename Function>
+VLLM_LOCAL_INLINE void for_each_block(const RowBlocks& blocks, const Function& function) {
+  for (int64_t block = blocks.begin; block < blocks.end; block++) {
+    const float* values = blocks.row + block * kTokenBlock;
+    const int64_t left = blocks.vocab_size - block * kTokenBlock;
+    float filled[kTokenBlock];
+    if (left < kTokenBlock) {
+      for (int64_t i = 0; i < kTokenBlock; i++) filled[i] = i < left ? values[i] : -INFINITY;
+      values = filled;
+    }
+    function(block, values);
+  }
+}
+
+// What a block holds that is no number: NaN, else infinity.
+VLLM_LOCAL_INLINE float find_poison(const float* values) {
+  for (int i = 0; i < kTokenBlock; i++) {
+    if (values[i] != values[i]) return values[i];
+  }
+  return INFINITY;
+}
+
+template <typename Isa>
+void block_maxima(const RowBlocks& blocks, float* maxima) {
+  using Vector = typename Isa::Vector;
+  const Vector lowest = Isa::broadcast(-FLT_MAX), zero = Isa::broadcast(0.0f);
+  for_each_block(blocks, [&](int64_t block, const float* values) {
+    Vector largest = Isa::load(values), poison = zero;
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+      const Vector numbers = Isa::load(values + i);
+      largest = Isa::maximum(largest, numbers);
+      // The second operand is what a comparison with NaN yields; times zero, only NaN and infinity leave a trace.
+      poison = Isa::add(poison, Isa::multiply(Isa::maximum(lowest, numbers), zero));
+    }
+    const float trace = Isa::sum(poison);
+    maxima[block] = trace == trace ? Isa::largest(largest) : find_poison(values);
+  });
+}
+
+template <typename Isa>
+VLLM_LOCAL_INLINE typename Isa::Vector weights_of(const float* values, const Weighing& weighing) {
+  using Vector = typename Isa::Vector;
+  const Vector distance = Isa::subtract(Isa::load(values), Isa::broadcast(weighing.largest));
+  const Vector exponent = Isa::divide(distance, Isa::broadcast(weighing.temperature));
+  return Isa::where_at_least(exponent, Isa::broadcast(weighing.least), exponential<Isa>(exponent));
+}
+
+template <typename Isa>
+void block_sums(const RowBlocks& blocks, const Weighing& weighing, float* sums) {
+  for_each_block(blocks, [&](int64_t block, const float* values) {
+    typename Isa::Vector sum = Isa::broadcast(0.0f);
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) sum = Isa::add(sum, weights_of<Isa>(values + i, weighing));
+    sums[block] = Isa::sum(sum);
+  });
+}
+
+template <typename Isa>
+void block_weights(const RowBlocks& blocks, const Weighing& weighing, float* weights) {
+  for_each_block(blocks, [&](int64_t, const float* values) {
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(weights + i, weights_of<Isa>(values + i, weighing));
+  });
+}
+
+template <typename Isa>
+int64_t count_above(const RowBlocks& blocks, float value) {
+  using Vector = typename Isa::Vector;
+  const Vector next = Isa::broadcast(nextafterf(value, INFINITY)), one = Isa::broadcast(1.0f);
+  int64_t count = 0;
+  for_each_block(blocks, [&](int64_t, const float* values) {
+    Vector sum = Isa::broadcast(0.0f);
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+      sum = Isa::add(sum, Isa::where_at_least(Isa::load(values + i), next, one));
+    }
+    count += static_cast<int64_t>(Isa::sum(sum));
+  });
+  return count;
+}
+
+template <typename Isa>
+constexpr SamplingKernels sampling_kernels() {
+  return {block_maxima<Isa>, block_sums<Isa>, block_weights<Isa>, count_above<Isa>};
+}
+
+}  // namespace
+}  // namespace vllm_local

@@ -1,0 +1,42 @@
+// Rows of logits seen as blocks of tokens: what sampling needs of an instruction set, and what it makes of that.
+#pragma once
+
+#include <stdint.h>
+
+#include "api.h"
+
+namespace vllm_local {
+
+// Tokens of a block.
+constexpr int kTokenBlock = 128;
+
+// Some blocks of one row.
+struct RowBlocks {
+  const float* row;
+  int64_t vocab_size;
+  int64_t begin;
+  int64_t end;
+};
+
+// A token's weight is e^((logit - largest) / temperature), or 0 where the exponent is less than `least`.
+struct Weighing {
+  float largest;
+  float temperature;
+  float least;
+};
+
+struct SamplingKernels {
+  // Each block's largest value; NaN or infinity where it holds one of them.
+  void (*block_maxima)(const RowBlocks&, float* maxima);
+  // Each block's sum of weights.
+  void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
+  // The weights of one block, kTokenBlock of them.
+  void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
+  // How many values are larger.
+  int64_t (*count_above)(const RowBlocks&, float value);
+};
+
+void sample(const SampleArguments& arguments, const SamplingKernels& kernels);
+void describe(const DescribeArguments& arguments, const SamplingKernels& kernels);
+
+}  // namespace vllm_local

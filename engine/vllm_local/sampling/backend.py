@@ -1,0 +1,67 @@
+"""What the sampler asks of whoever reads whole vocabularies: one call a step, one more for log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+    from vllm_local.outputs import TokenLogprobs
+    from vllm_local.sampling.sampling_metadata import SamplingMetadata
+
+
+@dataclass(frozen=True, eq=False)
+class LogprobRequest:
+    """Which rows are described, and what of them.
+
+    Attributes:
+        rows: Their indices among the logits' rows [P].
+        token_ids: Their tokens [P].
+        num_top: How many of the most probable tokens each lists [P].
+        named: Tokens that a row lists instead, by its index among the P.
+    """
+
+    rows: npt.NDArray[np.int64]
+    token_ids: npt.NDArray[np.int64]
+    num_top: npt.NDArray[np.int64]
+    named: Mapping[int, Sequence[int]]
+
+    def select(self, places: npt.NDArray[np.bool_]) -> LogprobRequest:
+        """Returns some of the P rows."""
+        kept = np.flatnonzero(places)
+        named = {index: self.named[row] for index, row in enumerate(kept.tolist()) if row in self.named}
+        return LogprobRequest(self.rows[kept], self.token_ids[kept], self.num_top[kept], named)
+
+
+class SamplingBackend(Protocol):
+    """Reads logits [R, V], float32."""
+
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether logits come back as they went in; else they are scratch afterwards."""
+
+    def sample(
+        self, logits: torch.Tensor, metadata: SamplingMetadata
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Samples a token a row: greedy ones the largest logit, others by temperature, min_p, top_k and top_p.
+
+        Returns:
+            The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning.
+        """
+
+    def describe(
+        self, logits: torch.Tensor, request: LogprobRequest
+    ) -> tuple[list[TokenLogprobs | None], npt.NDArray[np.float32]]:
+        """Finds log-probabilities, ranks and alternatives.
+
+        A token's rank is one more than the number of tokens with a larger logit, so that equals share a rank.
+
+        Returns:
+            What is known of each row [P], None where its logits are no numbers, and its largest logit [P].
+        """
