@@ -2,6 +2,7 @@ import logging
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -48,11 +49,12 @@ def test_the_log_says_what_was_found_and_chosen(engine, caplog):
     caplog.set_level(logging.INFO, logger="vllm_local")
     runner, config, path = load_model_runner(engine(num_threads=1, max_num_seqs=2))
     cache, loaded = caplog.messages[-2:]
+    kernels: Any = runner._model.kernels
     assert f"{config.kv_cache.num_blocks} blocks of 16 tokens" in cache
     assert "at most 50% of" in cache
     assert "at most 4.0 GiB" in cache
     assert "max_model_len 256" in cache
-    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu ({runner._model.kernels.description}) in" in loaded
+    assert f"Loaded {path} (LlamaForCausalLM, float32) on cpu ({kernels.description}) in" in loaded
     assert loaded.endswith("num_threads 1.")
 
 
@@ -73,7 +75,8 @@ def test_torch_keeps_to_one_thread_beside_native_kernels(engine):
         pytest.skip("the native library was not built")
     runner, _, _ = load_model_runner(engine(kv_cache_memory_bytes=MIB, num_threads=2))
     runner.execute(step({"a": 3}, new=[new("a", [5, 7, 9], blocks=[0])]))
-    assert (torch.get_num_threads(), runner._model.kernels.library.num_threads) == (1, 2)
+    kernels: Any = runner._model.kernels
+    assert (torch.get_num_threads(), kernels.library.num_threads) == (1, 2)
 
 
 @pytest.mark.usefixtures("_torch_kernels")

@@ -16,9 +16,10 @@ SHAPES = ((1, 1), (40, 24), (33, 7), (100, 300), (17, 1031))  # [out features, i
 ACTIVATIONS: tuple[Activation, ...] = ("silu", "gelu", "gelu_tanh", "relu")
 
 
-def rounding(dtype: torch.dtype) -> dict[str, float]:
+def assert_near(result: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
     """Of the products' inputs nothing is lost; a bfloat16 result is rounded once, the twin's maybe twice."""
-    return {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1.6e-2, "atol": 1e-2}
+    tolerance = 1e-5 if dtype == torch.float32 else 1.6e-2
+    torch.testing.assert_close(result, wanted, rtol=tolerance, atol=tolerance)
 
 
 def make_weight(out_features: int, in_features: int, dtype: torch.dtype) -> torch.Tensor:
@@ -39,14 +40,14 @@ def test_linear_is_the_torch_twins(
     assert (packed.out_features, packed.in_features) == shape
     for num_rows in ROWS:
         rows = torch.randn(num_rows, shape[1]).to(dtype)
-        torch.testing.assert_close(native.linear(rows, packed), twin.linear(rows, reference), **rounding(dtype))
+        assert_near(native.linear(rows, packed), twin.linear(rows, reference), dtype)
         logits = native.logits(rows, packed, 0.5)
-        torch.testing.assert_close(logits, twin.logits(rows, reference, 0.5), **rounding(dtype))
+        assert_near(logits, twin.logits(rows, reference, 0.5), dtype)
         residual = torch.randn(num_rows, shape[0])
         wanted = residual.clone()
         native.linear_add(rows, packed, residual)
         twin.linear_add(rows, reference, wanted)
-        torch.testing.assert_close(residual, wanted, **rounding(dtype))
+        assert_near(residual, wanted, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -68,8 +69,8 @@ def test_activated_linear_is_the_torch_twins(
         result = native.activated_linear(rows, packed)
         assert result.shape == (num_rows, shape[0])
         wanted = twin.activated_linear(rows, reference)
-        tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 3e-2, "atol": 6e-2}
-        torch.testing.assert_close(result, wanted, **tolerance)
+        rtol, atol = (1e-5, 1e-5) if dtype == torch.float32 else (3e-2, 6e-2)
+        torch.testing.assert_close(result, wanted, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

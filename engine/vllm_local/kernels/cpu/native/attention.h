@@ -47,10 +47,39 @@ VLLM_LOCAL_INLINE float exponential_of(float x) {
   return lanes[0];
 }
 
+// sums[row][i] += queries[row] · keys(i), with whichever are fewer kept in registers.
+template <typename Isa, int Rows, int Columns, typename Queries, typename Keys>
+VLLM_LOCAL_INLINE void add_outer_product(typename Isa::Vector (&sums)[Rows][Columns], const Queries& queries,
+                                         const Keys& keys) {
+  using Vector = typename Isa::Vector;
+  if constexpr (Rows < Columns) {
+    Vector query[Rows];
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; row++) query[row] = Isa::broadcast(queries(row));
+#pragma GCC unroll 16
+    for (int i = 0; i < Columns; i++) {
+      const Vector key = keys(i);
+#pragma GCC unroll 16
+      for (int row = 0; row < Rows; row++) sums[row][i] = Isa::fma(query[row], key, sums[row][i]);
+    }
+  } else {
+    Vector key[Columns];
+#pragma GCC unroll 16
+    for (int i = 0; i < Columns; i++) key[i] = keys(i);
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; row++) {
+      const Vector query = Isa::broadcast(queries(row));
+#pragma GCC unroll 16
+      for (int i = 0; i < Columns; i++) sums[row][i] = Isa::fma(query, key[i], sums[row][i]);
+    }
+  }
+}
+
 // Products of `Rows` queries with the keys of `Tiles` tiles.
-//   queries: [D][Rows], tiles: [D][kTile] each, scores: rows of kKeyBlock
+//   queries: [D][Rows], tiles: [D][kTile] each, ahead: what to fetch meanwhile, or null, scores: rows of kKeyBlock
 template <typename Isa, typename Number, int Rows, int Tiles>
-VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* tiles, int head_size, float* scores) {
+VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* tiles, const Number* const* ahead,
+                                   int head_size, float* scores) {
   using Vector = typename Isa::Vector;
   constexpr int kVectors = kTile / Isa::kWidth;
   Vector sums[Rows][Tiles * kVectors];
@@ -59,17 +88,18 @@ VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* ti
 #pragma GCC unroll 16
     for (int i = 0; i < Tiles * kVectors; i++) sums[row][i] = Isa::broadcast(0.0f);
   }
-  for (int d = 0; d < head_size; d++) {
-    Vector keys[Tiles * kVectors];
+  const auto add_number = [&](int d) {
+    add_outer_product<Isa>(
+        sums, [&](int row) { return queries[d * Rows + row]; },
+        [&](int i) { return Isa::load(tiles[i / kVectors] + d * kTile + i % kVectors * Isa::kWidth); });
+  };
+  if (ahead == nullptr) {
+    for (int d = 0; d < head_size; d++) add_number(d);
+  } else {
+    for (int d = 0; d < head_size; d++) {
 #pragma GCC unroll 16
-    for (int i = 0; i < Tiles * kVectors; i++) {
-      keys[i] = Isa::load(tiles[i / kVectors] + d * kTile + i % kVectors * Isa::kWidth);
-    }
-#pragma GCC unroll 16
-    for (int row = 0; row < Rows; row++) {
-      const Vector query = Isa::broadcast(queries[d * Rows + row]);
-#pragma GCC unroll 16
-      for (int i = 0; i < Tiles * kVectors; i++) sums[row][i] = Isa::fma(query, keys[i], sums[row][i]);
+      for (int i = 0; i < Tiles; i++) __builtin_prefetch(ahead[i] + d * kTile);
+      add_number(d);
     }
   }
 #pragma GCC unroll 16
@@ -80,10 +110,11 @@ VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* ti
 }
 
 // Adds the values, weighed, to `Columns` vectors of each row's output, from number `first` on.
-//   weights: rows of kKeyBlock, values: one pointer a key, output: rows of `stride`
+//   weights: rows of kKeyBlock, values: one pointer a key, ahead: what to fetch meanwhile, or null,
+//   output: rows of `stride`
 template <typename Isa, typename Number, int Rows, int Columns>
-VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* values, int num_keys, int first,
-                                  float* output, int stride) {
+VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* values, const Number* const* ahead,
+                                  int num_keys, int first, float* output, int stride) {
   using Vector = typename Isa::Vector;
   Vector sums[Rows][Columns];
 #pragma GCC unroll 16
@@ -91,15 +122,19 @@ VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* val
 #pragma GCC unroll 16
     for (int i = 0; i < Columns; i++) sums[row][i] = Isa::load(output + row * stride + first + i * Isa::kWidth);
   }
-  for (int key = 0; key < num_keys; key++) {
-    Vector numbers[Columns];
+  const auto add_key = [&](int key) {
+    add_outer_product<Isa>(
+        sums, [&](int row) { return weights[row * kKeyBlock + key]; },
+        [&](int i) { return Isa::load(values[key] + first + i * Isa::kWidth); });
+  };
+  if (ahead == nullptr) {
+    for (int key = 0; key < num_keys; key++) add_key(key);
+  } else {
+    constexpr int kBytes = Columns * Isa::kWidth * static_cast<int>(sizeof(Number));
+    for (int key = 0; key < num_keys; key++) {
 #pragma GCC unroll 16
-    for (int i = 0; i < Columns; i++) numbers[i] = Isa::load(values[key] + first + i * Isa::kWidth);
-#pragma GCC unroll 16
-    for (int row = 0; row < Rows; row++) {
-      const Vector weight = Isa::broadcast(weights[row * kKeyBlock + key]);
-#pragma GCC unroll 16
-      for (int i = 0; i < Columns; i++) sums[row][i] = Isa::fma(weight, numbers[i], sums[row][i]);
+      for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(ahead[key] + first) + i);
+      add_key(key);
     }
   }
 #pragma GCC unroll 16
@@ -111,13 +146,13 @@ VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* val
 
 // All vectors of a head, as many at a time as fit.
 template <typename Isa, typename Number, int Rows, int Columns>
-VLLM_LOCAL_INLINE void add_all_values(const float* weights, const Number* const* values, int num_keys, int first,
-                                      float* output, int stride) {
+VLLM_LOCAL_INLINE void add_all_values(const float* weights, const Number* const* values, const Number* const* ahead,
+                                      int num_keys, int first, float* output, int stride) {
   for (; first + Columns * Isa::kWidth <= stride; first += Columns * Isa::kWidth) {
-    add_values<Isa, Number, Rows, Columns>(weights, values, num_keys, first, output, stride);
+    add_values<Isa, Number, Rows, Columns>(weights, values, ahead, num_keys, first, output, stride);
   }
   if constexpr (Columns > 1) {
-    add_all_values<Isa, Number, Rows, Columns / 2>(weights, values, num_keys, first, output, stride);
+    add_all_values<Isa, Number, Rows, Columns / 2>(weights, values, ahead, num_keys, first, output, stride);
   }
 }
 
@@ -266,22 +301,33 @@ class AttentionRows {
     }
   }
 
+  // Attends to one block of keys. Meanwhile the item's next block is fetched: each of the cache's blocks is a stretch
+  // of memory of its own, too short for the hardware to see where it leads.
   void attend_block(int64_t first_key, int num_keys) {
     const int num_tiles = (num_keys + kTile - 1) / kTile;
     const Number* tiles[kKeyBlock / kTile];
     const Number* values[kKeyBlock];
     find_tiles(first_key, num_keys, tiles);
     find_values(first_key, num_keys, values);
+    const Number* tiles_ahead[kKeyBlock / kTile];
+    const Number* values_ahead[kKeyBlock];
+    const bool has_next = cache_.tile == kTile && first_key + 2 * kKeyBlock <= position(item_.num_rows - 1) + 1;
+    if (has_next) {
+      find_tiles(first_key + kKeyBlock, kKeyBlock, tiles_ahead);
+      find_values(first_key + kKeyBlock, kKeyBlock, values_ahead);
+    }
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group);
       const float* queries = queries_ + static_cast<int64_t>(start) * layer_.head_size;
-      score_group<Isa::kTileRows>(group_start(group + 1) - start, queries, tiles, num_tiles,
+      const Number* const* ahead = has_next && group == 0 ? tiles_ahead : nullptr;
+      score_group<Isa::kTileRows>(group_start(group + 1) - start, queries, tiles, ahead, num_tiles,
                                   scores_ + start * kKeyBlock);
     }
     for (int row = 0; row < item_.num_rows; row++) weigh(row, first_key, num_tiles * kTile);
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group);
-      add_group<Isa::kTileRows>(group_start(group + 1) - start, scores_ + start * kKeyBlock, values, num_keys,
+      const Number* const* ahead = has_next && group == 0 ? values_ahead : nullptr;
+      add_group<Isa::kTileRows>(group_start(group + 1) - start, scores_ + start * kKeyBlock, values, ahead, num_keys,
                                 segment_output_ + start * cache_.padded_size);
     }
   }
@@ -326,27 +372,30 @@ class AttentionRows {
   }
 
   template <int Rows>
-  void score_group(int num_rows, const float* queries, const Number* const* tiles, int num_tiles, float* scores) {
+  void score_group(int num_rows, const float* queries, const Number* const* tiles, const Number* const* ahead,
+                   int num_tiles, float* scores) {
     if constexpr (Rows > 1) {
-      if (num_rows < Rows) return score_group<Rows - 1>(num_rows, queries, tiles, num_tiles, scores);
+      if (num_rows < Rows) return score_group<Rows - 1>(num_rows, queries, tiles, ahead, num_tiles, scores);
     }
     constexpr int kAtOnce = columns_for<Isa>(Rows, kTile / Isa::kWidth, kKeyBlock / kTile);
     int i = 0;
     for (; i + kAtOnce <= num_tiles; i += kAtOnce) {
-      score_tiles<Isa, Number, Rows, kAtOnce>(queries, tiles + i, cache_.head_size, scores + i * kTile);
+      const Number* const* next = ahead == nullptr ? nullptr : ahead + i;
+      score_tiles<Isa, Number, Rows, kAtOnce>(queries, tiles + i, next, cache_.head_size, scores + i * kTile);
     }
     for (; kAtOnce > 1 && i < num_tiles; i++) {
-      score_tiles<Isa, Number, Rows, 1>(queries, tiles + i, cache_.head_size, scores + i * kTile);
+      score_tiles<Isa, Number, Rows, 1>(queries, tiles + i, nullptr, cache_.head_size, scores + i * kTile);
     }
   }
 
   template <int Rows>
-  void add_group(int num_rows, const float* weights, const Number* const* values, int num_keys, float* output) {
+  void add_group(int num_rows, const float* weights, const Number* const* values, const Number* const* ahead,
+                 int num_keys, float* output) {
     if constexpr (Rows > 1) {
-      if (num_rows < Rows) return add_group<Rows - 1>(num_rows, weights, values, num_keys, output);
+      if (num_rows < Rows) return add_group<Rows - 1>(num_rows, weights, values, ahead, num_keys, output);
     }
     constexpr int kColumns = columns_for<Isa>(Rows, 1, 8);
-    add_all_values<Isa, Number, Rows, kColumns>(weights, values, num_keys, 0, output, cache_.padded_size);
+    add_all_values<Isa, Number, Rows, kColumns>(weights, values, ahead, num_keys, 0, output, cache_.padded_size);
   }
 
   // Turns a row's products into weights, and rescales what it has where its largest score has grown.
