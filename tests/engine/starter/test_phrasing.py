@@ -28,7 +28,11 @@ def test_a_held_out_wording_is_found(text):
 
 def test_a_fresh_text_is_no_held_out_one():
     texts = iter(("One more thing: my hat is red.", "Also, my hat is red."))
-    assert fresh(lambda: next(texts)) == "Also, my hat is red."
+    assert fresh(Source(Random(1)), lambda: next(texts)) == "Also, my hat is red."
+
+
+def test_what_is_drawn_among_held_out_values_is_taken_as_it_is():
+    assert fresh(Source(Random(1), values="heldout"), lambda: "OK, stop!") == "OK, stop!"
 
 
 def test_a_question_is_not_made_a_request():

@@ -47,7 +47,7 @@ def _value(source: Source) -> Value:
 def _repeat(source: Source, text: str, marked: str = "") -> list[Message]:
     if source.frames == "heldout":
         return exchange(fill(source.frame("copying", "repeat"), text=marked or text), text)
-    frame = fresh(lambda: _request(source))
+    frame = fresh(source, lambda: _request(source))
     return exchange(fill(frame, text=marked or text), text)
 
 
@@ -88,7 +88,7 @@ def _key(source: Source) -> str:
 
 
 def _ask(source: Source, heading: str, **parts: str) -> str:
-    return fill(fresh(lambda: wording(source, "copying", heading)), **parts)
+    return fill(fresh(source, lambda: wording(source, "copying", heading)), **parts)
 
 
 def lookup(source: Source) -> list[Message]:

@@ -53,7 +53,7 @@ def draw_attribute(source: Source) -> tuple[str, str]:
     if source.values == "heldout" or source.chance(_LISTED):
         row = source.rng.choice(read_rows(f"{source.values}/attributes.txt"))
         return row[0], row[1]
-    return fresh(lambda: _composed_attribute(source)), source.rng.choice(_KINDS)
+    return fresh(source, lambda: _composed_attribute(source)), source.rng.choice(_KINDS)
 
 
 def _composed_attribute(source: Source) -> str:
@@ -114,7 +114,7 @@ def _tell(source: Source, attribute: str, value: str, owner: str = "") -> str:
     subject = f"{owner}'s {attribute}" if owner else f"my {attribute}"
     if _listed(source):
         return fill(source.frame("facts", "tell owned" if owner else "tell"), x=attribute, v=value, n=owner)
-    return fresh(lambda: _composed_tell(source, subject, value))
+    return fresh(source, lambda: _composed_tell(source, subject, value))
 
 
 def ask(source: Source, attribute: str, owner: str = "") -> str:
@@ -127,21 +127,21 @@ def ask(source: Source, attribute: str, owner: str = "") -> str:
     """
     if _listed(source):
         return fill(source.frame("facts", "ask owned" if owner else "ask"), x=attribute, n=owner)
-    return fresh(lambda: _composed_ask(source, f"{owner}'s {attribute}" if owner else f"my {attribute}"))
+    return fresh(source, lambda: _composed_ask(source, f"{owner}'s {attribute}" if owner else f"my {attribute}"))
 
 
 def tell_of_user(source: Source, fact: Fact) -> str:
     """Return the fact about the user's attribute as a system message tells it."""
     if _listed(source):
         return fill(source.frame("facts", "system"), x=fact.about, v=fact.value)
-    return fresh(lambda: _composed_tell(source, f"the user's {fact.about}", fact.value))
+    return fresh(source, lambda: _composed_tell(source, f"the user's {fact.about}", fact.value))
 
 
 def name_user(source: Source, name: str) -> str:
     """Return the user's name as a system message tells it."""
     if source.frames == "heldout":
         return fill(source.frame("facts", "system name"), n=name)
-    return fill(fresh(lambda: wording(source, "facts", "system name")), n=name)
+    return fill(fresh(source, lambda: wording(source, "facts", "system name")), n=name)
 
 
 def correct(source: Source, fact: Fact) -> Fact:
@@ -150,7 +150,7 @@ def correct(source: Source, fact: Fact) -> Fact:
     if _listed(source):
         told = fill(source.frame("facts", "correct"), x=fact.about, v=value, w=fact.value)
     else:
-        told = fresh(lambda: _composed_correction(source, f"my {fact.about}", value, fact.value))
+        told = fresh(source, lambda: _composed_correction(source, f"my {fact.about}", value, fact.value))
     return Fact(fact.about, value, told, fact.question, f"Your {fact.about} is {value}.", kind=fact.kind)
 
 
@@ -189,7 +189,7 @@ def _headed_question(source: Source, heading: str) -> str:
     question = source.rng.choice(_lines(source.frames, heading, "ask: "))
     if _listed(source):
         return question
-    return fresh(lambda: introduced(source, question, question[-1] if question[-1] in ".?" else "?"))
+    return fresh(source, lambda: introduced(source, question, question[-1] if question[-1] in ".?" else "?"))
 
 
 def ask_again(source: Source, fact: Fact) -> Fact:
@@ -204,7 +204,7 @@ def _headed_fact(source: Source, heading: str) -> Fact:
     told, question = source.rng.choice(_lines(source.frames, heading, "tell: ")), _headed_question(source, heading)
     if source.frames == "train":
         listed = told
-        told = fresh(lambda: _reworded(source, listed))
+        told = fresh(source, lambda: _reworded(source, listed))
     answer = _lines("train", heading, "answer: ")[0].format(value=value)
     reply = f"Nice to meet you, {value}!" if heading.startswith("name") else TOLD
     return Fact(heading, value, fill(told, value=value), question, answer, reply)
@@ -241,8 +241,8 @@ def called_fact(source: Source) -> Fact:
     """Return how something of the user's is called; only for training."""
     noun = part(source, "noun") if source.chance(0.4) else source.made_up_word()
     value = draw_value(source, source.rng.choice(("name", "name", "full_name", "title"))).text
-    told = fill(fresh(lambda: _reworded(source, part(source, "called tell"))), x=noun, v=value)
-    question = fresh(lambda: fill(introduced(source, part(source, "called ask")), x=noun))
+    told = fill(fresh(source, lambda: _reworded(source, part(source, "called tell"))), x=noun, v=value)
+    question = fresh(source, lambda: fill(introduced(source, part(source, "called ask")), x=noun))
     return Fact(f"{noun} called", value, told, question, f"Your {noun} is called {value}.")
 
 
@@ -255,7 +255,7 @@ def thing_fact(source: Source) -> Fact:
     question = fill(source.frame("facts", f"ask {heading}"), x=thing)
     if source.frames == "train":
         asked = question
-        question = fresh(lambda: introduced(source, asked, "?"))
+        question = fresh(source, lambda: introduced(source, asked, "?"))
     return Fact(f"{heading} {thing}", value, told, question, f"The {thing} is {place}.")
 
 

@@ -26,7 +26,7 @@ _WRAPPED = ("count stop", "count some", "say", "first", "times")
 def _ask(source: Source, heading: str, **parts: object) -> str:
     if source.frames == "heldout":
         return source.frame(_FILE, heading).format(**parts)
-    return fresh(lambda: _composed(source, heading, **parts))
+    return fresh(source, lambda: _composed(source, heading, **parts))
 
 
 def _composed(source: Source, heading: str, **parts: object) -> str:

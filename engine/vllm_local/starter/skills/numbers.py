@@ -50,7 +50,7 @@ def _count(source: Source) -> list[Message]:
     last = first + source.rng.randint(2, 10)
     question = source.rng.choice(_COUNT[source.frames]).format(first, last)
     if source.frames == "train":
-        asked = fresh(lambda: politely(source, question))
+        asked = fresh(source, lambda: politely(source, question))
         held_out = any(plain(frame.format(first, last)) in plain(asked) for frame in _COUNT["heldout"])
         question = question if held_out else asked
     return exchange(question, count_up(first, last))
@@ -91,7 +91,7 @@ def _sum(source: Source, first: int, sign: str, second: int) -> list[Message]:
 def ask_sum(source: Source, terms: tuple[int, ...], sign: str) -> str:
     """Return a question for the sum, or the difference, of the terms."""
     if source.frames == "train":
-        return fresh(lambda: _around(source, _ask_sum(source, terms, sign)))
+        return fresh(source, lambda: _around(source, _ask_sum(source, terms, sign)))
     return _ask_sum(source, terms, sign)
 
 

@@ -140,7 +140,7 @@ def long_recall(source: Source) -> list[Message]:
 def _pair_wording(source: Source, heading: str) -> str:
     if source.frames == "heldout":
         return source.frame("facts", heading)
-    return fresh(lambda: wording(source, "facts", heading))
+    return fresh(source, lambda: wording(source, "facts", heading))
 
 
 def spread_recall(source: Source) -> list[Message]:

@@ -93,7 +93,7 @@ def _word_problem(source: Source) -> Conversation:
     name, other = source.name(), source.name()
     result = first - second if sign == "-" else first + second
     words = {"a": first, "b": second, "c": result, "items": _items(source), "name": name, "other": other}
-    frame = fresh(lambda: _problem(source, heading)) if source.frames == "train" else _problem(source, heading)
+    frame = fresh(source, lambda: _problem(source, heading)) if source.frames == "train" else _problem(source, heading)
     answer = f"{solution((first, second), sign)} {heading.partition('|')[2].strip().format(**words)}"
     return _thought(exchange(frame.format(**words), answer), work_out(first, sign, second))
 
@@ -169,7 +169,7 @@ def _word(source: Source) -> str:
 def _ask(source: Source, heading: str, **parts: str) -> str:
     if source.frames == "heldout":
         return source.frame("thinking", heading).format(**parts)
-    return fresh(lambda: _composed(source, heading)).format(**parts)
+    return fresh(source, lambda: _composed(source, heading)).format(**parts)
 
 
 def _composed(source: Source, heading: str) -> str:

@@ -103,7 +103,7 @@ def _sentences(source: Source) -> str:
 
 def _sentence(source: Source) -> str:
     if _composes(source):
-        return fresh(lambda: _filled(source, _composed_sentence(source)))
+        return fresh(source, lambda: _filled(source, _composed_sentence(source)))
     return _filled(source, source.frame(_FILE, "sentence"))
 
 
@@ -218,7 +218,7 @@ def _nothing(source: Source) -> str:
 
 def _message(source: Source) -> str:
     if _composes(source):
-        message = fresh(lambda: _filled(source, _composed_sentence(source)))
+        message = fresh(source, lambda: _filled(source, _composed_sentence(source)))
         return message if source.chance(0.6) else lowered(message)
     return _filled(source, source.frame(_FILE, "error"))
 
