@@ -33,16 +33,21 @@ class Running:
         return httpx.Client(transport=httpx.HTTPTransport(uds=self.settings.uds), timeout=30)
 
     def ask_in_thread(self, **more):
-        """Asks for a long answer, and waits until it has begun."""
-        num_steps = self.runner.num_steps
-        thread = threading.Thread(target=self._ask, args=(BODY | more,))
+        """Asks for a long answer, and waits until it has begun: a stream for its client, another in the engine."""
+        num_running, is_heard = self.engine.stats().num_running, threading.Event()
+        thread = threading.Thread(target=self._ask, args=(BODY | more, is_heard))
         thread.start()
-        until(lambda: self.runner.num_steps > num_steps + 2)
+        if more.get("stream"):
+            assert is_heard.wait(10), "it did not begin"
+        else:
+            until(lambda: self.engine.stats().num_running > num_running)
         return thread
 
-    def _ask(self, body):
-        with self.client() as client:
-            self.answers.append(client.post(CHAT, json=body))
+    def _ask(self, body, is_heard):
+        with self.client() as client, client.stream("POST", CHAT, json=body) as response:
+            is_heard.set()
+            response.read()
+            self.answers.append(response)
 
     @property
     def address(self):
