@@ -40,6 +40,7 @@ def test_answers_always_count_and_other_text_in_part():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it builds a tokenizer first
 def test_a_short_run_learns_stops_and_continues(tmp_path):
     train(Plan(tmp_path, minutes=None, tokens=60_000))
     report = json.loads((tmp_path / "training.json").read_text())
