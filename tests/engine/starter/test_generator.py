@@ -161,12 +161,14 @@ def test_a_template_is_searched_for_in_one_sentence():
 
 
 def test_no_evaluation_sample_is_a_training_sample(conversations):
+    planted = sample_of(conversations[0])
+    samples = [planted, *(sample for skill in SKILLS for sample in draw_samples(skill, 100, seed=0))]
+    # Rendering is slow, and most conversations never come to the words that a sample ends with.
+    last_words = {sample.conversation.messages[-1]["content"] for sample in samples}
     seen = {
         render(Conversation(one.messages[:index], one.tools, one.thinking), add_generation_prompt=True)
         for one in conversations
         for index, message in enumerate(one.messages)
-        if message["role"] == "assistant"
+        if message["role"] == "assistant" and one.messages[index - 1]["content"] in last_words
     }
-    assert sample_of(conversations[0]).prompt in seen
-    samples = [sample for skill in SKILLS for sample in draw_samples(skill, 100, seed=0)]
-    assert [sample.prompt for sample in samples if sample.prompt in seen] == []
+    assert {sample.prompt for sample in samples} & seen == {planted.prompt}
