@@ -6,7 +6,7 @@ import ctypes
 
 import torch
 
-from vllm_local.kernels.cpu.library import NativeLibrary, dtype_code
+from vllm_local.kernels.cpu.library import dtype_code
 
 
 class EmbedArguments(ctypes.Structure):
@@ -29,19 +29,21 @@ class NativeEmbedding:
         table: [V, H] in the model's dtype.
     """
 
-    __slots__ = ("_arguments", "_embed", "table")
+    __slots__ = ("_template", "table")
 
-    def __init__(self, library: NativeLibrary, table: torch.Tensor) -> None:
+    def __init__(self, table: torch.Tensor) -> None:
         """Keeps a table [V, H], float32 or bfloat16, contiguous."""
         self.table = table
-        self._embed = library.function("embed")
-        self._arguments = EmbedArguments(table=table.data_ptr(), size=table.shape[1], dtype=dtype_code(table.dtype))
+        self._template = EmbedArguments(table=table.data_ptr(), size=table.shape[1], dtype=dtype_code(table.dtype))
 
-    def __call__(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Returns the rows of token ids [T] (int64) as float32 [T, H]."""
-        rows = torch.empty((token_ids.shape[0], self.table.shape[1]))
-        arguments = self._arguments
-        arguments.token_ids, arguments.output = token_ids.data_ptr(), rows.data_ptr()
+    @property
+    def size(self) -> int:
+        """Numbers in a row (H)."""
+        return self.table.shape[1]
+
+    def arguments(self, token_ids: torch.Tensor, output: torch.Tensor) -> EmbedArguments:
+        """Returns the arguments of a call that looks up token ids [T] (int64), into an output [T, H] float32."""
+        arguments = EmbedArguments.from_buffer_copy(self._template)
+        arguments.token_ids, arguments.output = token_ids.data_ptr(), output.data_ptr()
         arguments.num_rows = token_ids.shape[0]
-        self._embed(ctypes.byref(arguments))
-        return rows
+        return arguments
