@@ -180,8 +180,8 @@ class WeightPacker(Protocol):
     def pack_embedding(self, weight: torch.Tensor) -> PackedEmbedding:
         """Packs an embedding table [V, H]."""
 
-    def pack_tied_head(self, embedding: PackedEmbedding) -> PackedLinear:
-        """Returns the LM head that has the embedding's weights; it shares their memory where the layout allows."""
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[PackedEmbedding, PackedLinear]:
+        """Packs an embedding table [V, H] that is the LM head's weight too; they share memory where layouts allow."""
 
     def pack_attention(
         self,

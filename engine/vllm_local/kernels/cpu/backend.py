@@ -92,11 +92,13 @@ class NativeKernels:
 
     def pack_embedding(self, weight: torch.Tensor) -> NativeEmbedding:
         """Keeps the rows in the model's dtype."""
-        return NativeEmbedding(weight.to(self.dtype, copy=True).contiguous())
+        table = weight.to(self.device, self.dtype, copy=True).contiguous()
+        return NativeEmbedding(table, table.shape[1], self.dtype)
 
-    def pack_tied_head(self, embedding: NativeEmbedding) -> PackedLinear:
-        """Packs a copy of the rows."""
-        return NativeLinear(self.library, embedding.table, None)
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[NativeEmbedding, PackedLinear]:
+        """Packs the rows for the head; the embedding finds them in its panels."""
+        head = NativeLinear(self.library, weight.to(self.device, self.dtype).contiguous(), None)
+        return NativeEmbedding(head.packed, head.in_features, self.dtype, is_packed=True), head
 
     def embed(self, token_ids: torch.Tensor, embedding: NativeEmbedding) -> torch.Tensor:
         """Looks up the rows and makes them float32."""

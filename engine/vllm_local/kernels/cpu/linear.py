@@ -62,9 +62,10 @@ class NativeLinear:
         out_features: Numbers in an output row; of a gated linear, gate and up together.
         num_results: Numbers in a row of results, half as many where it is gated.
         activation: What `activated_linear` applies, or None.
+        packed: The weights, as bytes.
     """
 
-    __slots__ = ("_bias", "_packed", "_template", "activation", "in_features", "num_results", "out_features")
+    __slots__ = ("_bias", "_template", "activation", "in_features", "num_results", "out_features", "packed")
 
     def __init__(
         self,
@@ -87,9 +88,9 @@ class NativeLinear:
         self.out_features, self.in_features = weight.shape
         self.num_results = self.out_features // 2 if gated else self.out_features
         self.activation = activation
-        self._packed, self._bias = _pack(library, weight, bias, gated=gated)
+        self.packed, self._bias = _pack(library, weight, bias, gated=gated)
         self._template = LinearArguments(
-            weight=self._packed.data_ptr(),
+            weight=self.packed.data_ptr(),
             bias=None if self._bias is None else self._bias.data_ptr(),
             in_features=self.in_features,
             out_features=self.out_features,

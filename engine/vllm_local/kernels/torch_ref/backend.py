@@ -113,9 +113,10 @@ class TorchKernels:
         """Keeps the rows in the model's dtype."""
         return weight.to(self.device, self.dtype, copy=True)
 
-    def pack_tied_head(self, embedding: torch.Tensor) -> PackedLinear:
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[torch.Tensor, PackedLinear]:
         """Shares the rows, except where oneDNN's layout is a copy of its own."""
-        return make_linear(embedding, None)
+        embedding = self.pack_embedding(weight)
+        return embedding, make_linear(embedding, None)
 
     def pack_attention(
         self,

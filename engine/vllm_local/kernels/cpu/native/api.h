@@ -163,12 +163,13 @@ VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);
 
 // Rows of a table as float32: output [num_rows, size] = table[token_ids].
 typedef struct {
-  const void* table;         // [vocabulary, size] of `dtype`
+  const void* table;         // [vocabulary, size] of `dtype`, or that packed by vllm_local_pack, not gated
   const int64_t* token_ids;  // [num_rows]
   float* output;
   int64_t num_rows;
   int64_t size;
   int32_t dtype;
+  int32_t packed;  // 1: the table is packed
 } EmbedArguments;
 
 VLLM_LOCAL_API void vllm_local_embed(const EmbedArguments* arguments);
