@@ -16,9 +16,9 @@ Nobody but the backend knows the layout of a packed weight or of a KV cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,12 @@ PackedEmbedding = Any
 
 PackedAttention = Any
 """A packed `AttentionSpec` with its norms. Opaque."""
+
+Network: TypeAlias = "Callable[[Kernels, torch.Tensor, Step, Sequence[KVCache]], None]"
+"""Updates a residual stream [T, H] in place. It makes the same kernel calls in every step, and does nothing else."""
+
+Program: TypeAlias = "Callable[[torch.Tensor, Step, Sequence[KVCache]], None]"
+"""A network that kernels have taken over: residual stream [T, H], step, and one cache a layer."""
 
 
 @dataclass(slots=True)
@@ -174,8 +180,8 @@ class WeightPacker(Protocol):
     def pack_embedding(self, weight: torch.Tensor) -> PackedEmbedding:
         """Packs an embedding table [V, H]."""
 
-    def pack_tied_head(self, embedding: PackedEmbedding) -> PackedLinear:
-        """Returns the LM head that has the embedding's weights; it shares their memory where the layout allows."""
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[PackedEmbedding, PackedLinear]:
+        """Packs an embedding table [V, H] that is the LM head's weight too; they share memory where layouts allow."""
 
     def pack_attention(
         self,
@@ -258,6 +264,13 @@ class Kernels(WeightPacker, RowKernels, AttentionKernels, Protocol):
     @property
     def description(self) -> str:
         """What computes, in words for the log, such as "native kernels, avx2"."""
+
+    def program(self, network: Network) -> Program:
+        """Returns something that does in a step what the network does.
+
+        It may run the network, or record its calls once and repeat them: the residual stream, the step and the caches
+        are the only tensors from elsewhere that the network's calls may be given. Serves one step at a time.
+        """
 
     def set_num_threads(self, num_threads: int) -> None:
         """Sets on how many threads later steps compute, whichever thread calls them."""

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
-from vllm_local.kernels.interface import AttentionMetadata, Kernels, KVCache, PackedEmbedding, PackedLinear, PackedNorm
+from vllm_local.kernels.interface import (
+    AttentionMetadata,
+    Kernels,
+    KVCache,
+    PackedEmbedding,
+    PackedLinear,
+    PackedNorm,
+    Program,
+    Step,
+)
 from vllm_local.layers.decoder_layer import DecoderLayer
 from vllm_local.models.model_config import DecoderConfig
 
@@ -31,6 +41,10 @@ class Decoder:
     layers: tuple[DecoderLayer, ...]
     final_norm: PackedNorm
     head: PackedLinear
+    _program: Program = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_program", self.kernels.program(partial(_run_layers, self.layers)))
 
     @torch.inference_mode()
     def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> torch.Tensor:
@@ -47,11 +61,21 @@ class Decoder:
         kernels = self.kernels
         step = kernels.begin_step(metadata, kv_caches)
         residual = kernels.embed(inputs, self.embedding) if inputs.dim() == 1 else kernels.as_residual(inputs)
-        for layer, kv_cache in zip(self.layers, kv_caches, strict=True):
-            layer.forward(kernels, residual, step, kv_cache)
+        self._program(residual, step, kv_caches)
         return kernels.norm(residual, self.final_norm)
 
     @torch.inference_mode()
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned."""
         return self.kernels.logits(hidden, self.head, self.config.logit_scale)
+
+
+def _run_layers(
+    layers: Sequence[DecoderLayer],
+    kernels: Kernels,
+    residual: torch.Tensor,
+    step: Step,
+    kv_caches: Sequence[KVCache],
+) -> None:
+    for layer, kv_cache in zip(layers, kv_caches, strict=True):
+        layer.forward(kernels, residual, step, kv_cache)

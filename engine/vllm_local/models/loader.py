@@ -64,25 +64,28 @@ def _checkpoint_dtype(fields: ConfigFields, path: Path, load_format: str) -> str
     return max(found, key=found.count, default="float32")
 
 
-def weight_bytes(path: Path, dtype: str, load_format: str = "auto") -> int:
+def weight_bytes(path: Path, dtype: str, load_format: str = "auto", *, device: str = "cpu") -> int:
     """Returns the bytes that the weights will take once loaded, from the files' headers.
 
-    A tied head counts twice: where the kernels' layout differs from the embedding's rows, it is a copy of its own.
+    A tied head counts twice where torch's operators compute on the CPU: their layout of it may be a copy of its own.
 
     Args:
         path: The model's folder.
         dtype: Number format they will be in.
         load_format: As in `EngineConfig`.
+        device: "cpu", "cuda" or "mps".
 
     Raises:
         UnsupportedModelError: The weights are pickle files, which were not asked for.
         CorruptModelError: The files are damaged.
     """
+    from vllm_local.kernels.selection import native_library
+
     config = read_decoder_config(read_config_fields(path))
     with closing(open_checkpoint(path, load_format)) as checkpoint:
         _check_weights(checkpoint, config, path)
     numbers = sum(math.prod(shape) for shape in config.weight_shapes().values())
-    if config.tie_word_embeddings:
+    if config.tie_word_embeddings and device == "cpu" and native_library() is None:
         numbers += config.vocab_size * config.hidden_size
     return numbers * DTYPE_BYTES[dtype]
 
@@ -166,10 +169,10 @@ class _DecoderBuilder:
         from vllm_local.models.decoder import Decoder
 
         config, names = self._config, self._config.names
-        embedding = self._kernels.pack_embedding(self._weight(names.embedding))
         if config.tie_word_embeddings:
-            head = self._kernels.pack_tied_head(embedding)
+            embedding, head = self._kernels.pack_tied_embedding(self._weight(names.embedding))
         else:
+            embedding = self._kernels.pack_embedding(self._weight(names.embedding))
             head = self._kernels.pack_linear([self._weight(names.head)])
         layers = _with_progress(range(config.num_layers), "Loading weights", enabled=progress)
         return Decoder(

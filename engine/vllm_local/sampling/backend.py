@@ -52,7 +52,8 @@ class SamplingBackend(Protocol):
         """Samples a token a row: greedy ones the largest logit, others by temperature, min_p, top_k and top_p.
 
         Returns:
-            The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning.
+            The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning. The
+            next call may overwrite both.
         """
 
     def describe(

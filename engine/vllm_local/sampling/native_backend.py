@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vllm_local.kernels.cpu.sampling import SAMPLING_ROW, SamplingKernels
+from vllm_local.kernels.cpu.sampling import SAMPLING_ROW, DescribeKernel, SampleCall
 from vllm_local.outputs import TokenLogprobs
 
 if TYPE_CHECKING:
@@ -33,21 +33,21 @@ class NativeSampling:
 
     def __init__(self, library: NativeLibrary) -> None:
         """Takes the library's functions."""
-        self._kernels = SamplingKernels(library)
+        self._library = library
+        self._describe = DescribeKernel(library)
         # One metadata serves many steps; its rows are laid out once.
         self._metadata: SamplingMetadata | None = None
-        self._rows: npt.NDArray[np.void] = np.empty(0, dtype=SAMPLING_ROW)
+        self._call = SampleCall(library, np.empty(0, dtype=SAMPLING_ROW))
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Samples all rows in one call."""
         if metadata is not self._metadata:
-            self._metadata, self._rows = metadata, _lay_out(metadata)
-        uniforms = np.zeros(len(self._rows))
+            self._metadata, self._call = metadata, SampleCall(self._library, _lay_out(metadata))
         if len(metadata.random.rows):
-            uniforms[metadata.random.rows] = metadata.uniforms()
-        return self._kernels.sample(logits, self._rows, uniforms)
+            self._call.uniforms[metadata.random.rows] = metadata.uniforms()
+        return self._call(logits)
 
     def describe(
         self, logits: torch.Tensor, request: LogprobRequest
@@ -56,7 +56,7 @@ class NativeSampling:
         num_rows = len(request.rows)
         named_rows = np.repeat(list(request.named), [len(ids) for ids in request.named.values()]).astype(np.int64)
         named_ids = np.fromiter(chain.from_iterable(request.named.values()), dtype=np.int64)
-        found = self._kernels.describe(
+        found = self._describe(
             logits,
             request.rows,
             request.num_top,

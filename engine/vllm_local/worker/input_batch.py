@@ -145,9 +145,11 @@ class InputBatch:
         row = self._rows[cached.request_id]
         self._num_computed[row] = cached.num_computed_tokens
         if cached.new_token_ids:
-            start = self._num_tokens[row]
-            end = start + len(cached.new_token_ids)
-            self._token_ids[row, start:end] = cached.new_token_ids
+            end = int(self._num_tokens[row])
+            # One by one: numpy takes far longer to look at a list than there are tokens in it.
+            for token_id in cached.new_token_ids:
+                self._token_ids[row, end] = token_id
+                end += 1
             self._num_tokens[row] = end
             state = self._states[row]
             assert state is not None, f"request {cached.request_id} has a row without a state"

@@ -56,7 +56,7 @@ def load_model_runner(
     device = resolve_device(engine.device)
     path = resolve_model_path(engine) if path is None else path
     decoder_config = read_model_config(path, engine, device)
-    size = weight_bytes(path, decoder_config.dtype, engine.load_format)
+    size = weight_bytes(path, decoder_config.dtype, engine.load_format, device=device)
     num_threads = engine.num_threads or default_num_threads(size)
     left = available_memory(device, reserved_memory())
     _check_memory(engine, decoder_config.info, size=size, left=left, device=device, loaded_engines=loaded_engines)

@@ -18,6 +18,14 @@ def test_parts_are_taken_from_every_dimension():
     assert buffer.publish(2, 3).tolist() == [[0, 1, 2], [4, 5, 6]]
 
 
+def test_parts_follow_their_lengths_and_what_is_written():
+    buffer = StepBuffer((4,), torch.int64, torch.device("cpu"))
+    assert buffer.publish(4).tolist() == [0, 0, 0, 0]
+    for length in (2, 3, 3, 2, 4):
+        buffer.array[:] = range(length, length + 4)
+        assert buffer.publish(length).tolist() == list(range(length, 2 * length))
+
+
 @pytest.mark.cuda
 def test_a_gpu_gets_a_copy_at_one_address():
     buffer = StepBuffer((4,), torch.int32, torch.device("cuda"))

@@ -4,6 +4,7 @@
 |---|---|
 | `library.py` | finds and loads the library; instruction set and threads |
 | `backend.py` | `NativeKernels`: the interface, in terms of the files below |
+| `program.py` | a network's calls, recorded once and made in one |
 | `norm.py` | root-mean-square norm and layer norm |
 | `attention.py` | one layer's attention: rotation, KV write and paged attention |
 | `kv_cache.py` | the paged K and V of one layer |

@@ -8,7 +8,6 @@ import torch
 
 from vllm_local.errors import UnsupportedModelError
 from vllm_local.kernels.cpu.kv_cache import NativeKVCache
-from vllm_local.kernels.cpu.library import Function, NativeLibrary
 from vllm_local.kernels.cpu.rotation import RotationTable
 from vllm_local.kernels.cpu.step import NativeStep
 from vllm_local.kernels.interface import AttentionSpec
@@ -36,8 +35,19 @@ class LayerStructure(ctypes.Structure):
     )
 
 
-class CallStructure(ctypes.Structure):
-    """`RotateArguments` of native/api.h, and `AttendArguments`, which has one more field."""
+class RotateArguments(ctypes.Structure):
+    """`RotateArguments` of native/api.h."""
+
+    _fields_ = (
+        ("layer", ctypes.c_void_p),
+        ("step", ctypes.c_void_p),
+        ("cache", ctypes.c_void_p),
+        ("qkv", ctypes.c_void_p),
+    )
+
+
+class AttendArguments(ctypes.Structure):
+    """`AttendArguments` of native/api.h."""
 
     _fields_ = (
         ("layer", ctypes.c_void_p),
@@ -49,18 +59,18 @@ class CallStructure(ctypes.Structure):
 
 
 class NativeAttention:
-    """One layer's attention. Serves one step at a time.
+    """One layer's attention.
 
     Attributes:
         spec: Its numbers.
+        out_features: Numbers in a row of results, Hq · D.
     """
 
-    __slots__ = ("_attend", "_call", "_call_reference", "_layer", "_out_features", "_rotate", "_tensors", "spec")
+    __slots__ = ("_address", "_layer", "_tensors", "out_features", "spec")
 
     def __init__(
         self,
         spec: AttentionSpec,
-        library: NativeLibrary,
         *,
         rotation: RotationTable | None = None,
         q_norm: torch.Tensor | None = None,
@@ -71,7 +81,6 @@ class NativeAttention:
 
         Args:
             spec: The layer's numbers.
-            library: The native library.
             rotation: The spec's rotary embedding, if it has one.
             q_norm: [D] float32, or None.
             k_norm: [D] float32, or None.
@@ -85,7 +94,7 @@ class NativeAttention:
             raise UnsupportedModelError(message)
         slopes = None if spec.alibi_slopes is None else torch.tensor(spec.alibi_slopes, dtype=torch.float32)
         self.spec = spec
-        self._out_features = spec.num_heads * spec.head_size
+        self.out_features = spec.num_heads * spec.head_size
         self._tensors = (slopes, q_norm, k_norm, rotation)
         self._layer = LayerStructure(
             num_heads=spec.num_heads,
@@ -100,26 +109,17 @@ class NativeAttention:
             k_norm=_address(k_norm),
             rotation=None if rotation is None else rotation.address,
         )
-        self._call = CallStructure(layer=ctypes.addressof(self._layer))
-        self._call_reference = ctypes.byref(self._call)
-        self._rotate: Function = library.function("rotate_and_cache")
-        self._attend: Function = library.function("attend")
+        self._address = ctypes.addressof(self._layer)
 
-    def rotate_and_cache(self, qkv: torch.Tensor, step: NativeStep, kv_cache: NativeKVCache) -> torch.Tensor:
-        """Writes K and V of [T, (Hq + 2 Hkv) · D] into the cache; returns the same rows, queries rotated in place."""
-        call = self._call
-        call.step, call.cache, call.qkv = step.address, kv_cache.address, qkv.data_ptr()
-        self._rotate(self._call_reference)
-        return qkv
+    def rotate_arguments(self, qkv: torch.Tensor, step: NativeStep, kv_cache: NativeKVCache) -> RotateArguments:
+        """Returns the arguments of a call that rotates Q of [T, (Hq + 2 Hkv) · D] in place, and writes K and V."""
+        return RotateArguments(self._address, step.address, kv_cache.address, qkv.data_ptr())
 
-    def attend(self, qkv: torch.Tensor, step: NativeStep, kv_cache: NativeKVCache) -> torch.Tensor:
-        """Returns [T, Hq · D] for what `rotate_and_cache` returned."""
-        result = qkv.new_empty((qkv.shape[0], self._out_features))
-        call = self._call
-        call.step, call.cache, call.qkv = step.address, kv_cache.address, qkv.data_ptr()
-        call.output = result.data_ptr()
-        self._attend(self._call_reference)
-        return result
+    def attend_arguments(
+        self, qkv: torch.Tensor, output: torch.Tensor, step: NativeStep, kv_cache: NativeKVCache
+    ) -> AttendArguments:
+        """Returns the arguments of a call that attends with the Q of those rows, into an output [T, Hq · D]."""
+        return AttendArguments(self._address, step.address, kv_cache.address, qkv.data_ptr(), output.data_ptr())
 
 
 def _address(tensor: torch.Tensor | None) -> int | None:

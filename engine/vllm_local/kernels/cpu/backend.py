@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -14,17 +16,22 @@ from vllm_local.kernels.cpu.kv_cache import NativeKVCache
 from vllm_local.kernels.cpu.library import NativeLibrary
 from vllm_local.kernels.cpu.linear import NativeLinear
 from vllm_local.kernels.cpu.norm import NativeNorm
+from vllm_local.kernels.cpu.program import NativeProgram, Recording
 from vllm_local.kernels.cpu.rotation import RotationTable
 from vllm_local.kernels.cpu.step import NativeStep
 from vllm_local.kernels.interface import (
     Activation,
     AttentionMetadata,
     AttentionSpec,
+    Network,
     NormKind,
     PackedLinear,
+    Program,
     Split,
 )
 from vllm_local.kernels.linear_parts import merge_parts
+
+_FUNCTIONS = ("embed", "norm", "linear", "rotate_and_cache", "attend")
 
 
 class NativeKernels:
@@ -43,7 +50,8 @@ class NativeKernels:
         self.dtype = dtype
         self.library = library
         self._num_threads = library.num_threads
-        self._norm = library.function("norm")
+        self._functions = {name: library.function(name) for name in _FUNCTIONS}
+        self._recording: Recording | None = None
         self._rotations: dict[tuple[tuple[float, ...], float], RotationTable] = {}
 
     @property
@@ -84,33 +92,44 @@ class NativeKernels:
 
     def pack_embedding(self, weight: torch.Tensor) -> NativeEmbedding:
         """Keeps the rows in the model's dtype."""
-        return NativeEmbedding(self.library, weight.to(self.dtype, copy=True).contiguous())
+        table = weight.to(self.device, self.dtype, copy=True).contiguous()
+        return NativeEmbedding(table, table.shape[1], self.dtype)
 
-    def pack_tied_head(self, embedding: NativeEmbedding) -> PackedLinear:
-        """Packs a copy of the rows."""
-        return NativeLinear(self.library, embedding.table, None)
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[NativeEmbedding, PackedLinear]:
+        """Packs the rows for the head; the embedding finds them in its panels."""
+        head = NativeLinear(self.library, weight.to(self.device, self.dtype).contiguous(), None)
+        return NativeEmbedding(head.packed, head.in_features, self.dtype, is_packed=True), head
 
     def embed(self, token_ids: torch.Tensor, embedding: NativeEmbedding) -> torch.Tensor:
         """Looks up the rows and makes them float32."""
-        return embedding(token_ids)
+        rows = self._empty(token_ids.shape[0], embedding.size, torch.float32)
+        self._call("embed", embedding.arguments(token_ids, rows))
+        return rows
 
     def linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
         """Multiplies, rounds once."""
-        return cast("NativeLinear", linear)(rows, self.dtype)
+        return self._multiply(rows, linear, self.dtype)
 
     def activated_linear(self, rows: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
         """Multiplies, activates and gates in float32, rounds once."""
-        packed = cast("NativeLinear", linear)
-        assert packed.activation is not None, "packed by pack_linear"
-        return packed(rows, self.dtype)
+        assert cast("NativeLinear", linear).activation is not None, "packed by pack_linear"
+        return self._multiply(rows, linear, self.dtype)
 
     def linear_add(self, rows: torch.Tensor, linear: PackedLinear, residual: torch.Tensor) -> None:
         """Multiplies and adds in float32."""
-        cast("NativeLinear", linear).add_to(residual, rows)
+        self._call("linear", cast("NativeLinear", linear).arguments(rows, residual, adds=True))
 
     def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
         """Multiplies in float32."""
-        return cast("NativeLinear", linear)(rows, torch.float32, scale)
+        return self._multiply(rows, linear, torch.float32, scale)
+
+    def _multiply(
+        self, rows: torch.Tensor, linear: PackedLinear, dtype: torch.dtype, scale: float = 1.0
+    ) -> torch.Tensor:
+        packed = cast("NativeLinear", linear)
+        results = self._empty(rows.shape[0], packed.num_results, dtype)
+        self._call("linear", packed.arguments(rows, results, scale=scale))
+        return results
 
     def as_residual(self, rows: torch.Tensor) -> torch.Tensor:
         """Copies the rows into float32."""
@@ -125,7 +144,9 @@ class NativeKernels:
 
     def norm(self, residual: torch.Tensor, norm: NativeNorm) -> torch.Tensor:
         """Normalises in float32, rounds once."""
-        return norm(residual, self.dtype, self._norm)
+        result = self._empty(residual.shape[0], residual.shape[1], self.dtype)
+        self._call("norm", norm.arguments(residual, result))
+        return result
 
     def pack_attention(
         self,
@@ -138,7 +159,6 @@ class NativeKernels:
         """Keeps the norms in float32; layers that rotate alike share a table."""
         return NativeAttention(
             spec,
-            self.library,
             rotation=self._rotation(spec),
             q_norm=None if q_norm is None else self._float32(q_norm),
             k_norm=None if k_norm is None else self._float32(k_norm),
@@ -177,13 +197,44 @@ class NativeKernels:
         self, qkv: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
     ) -> torch.Tensor:
         """Returns the rows of qkv, with the queries rotated in place."""
-        return attention.rotate_and_cache(qkv, step, kv_cache)
+        self._call("rotate_and_cache", attention.rotate_arguments(qkv, step, kv_cache))
+        return qkv
 
     def attend(
         self, queries: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache
     ) -> torch.Tensor:
         """Attends with the queries in those rows."""
-        return attention.attend(queries, step, kv_cache)
+        result = self._empty(queries.shape[0], attention.out_features, queries.dtype)
+        self._call("attend", attention.attend_arguments(queries, result, step, kv_cache))
+        return result
+
+    def program(self, network: Network) -> Program:
+        """Records the network's calls once; a step then makes them in one, without the interpreter."""
+        return NativeProgram(self, network)
+
+    @contextmanager
+    def recording(self, num_rows: int) -> Iterator[Recording]:
+        """Takes down the calls that are made meanwhile, instead of making them.
+
+        Args:
+            num_rows: Rows that their results have room for, whatever the rows that they are given.
+        """
+        self._recording = recording = Recording(num_rows)
+        try:
+            yield recording
+        finally:
+            self._recording = None
+
+    def _empty(self, num_rows: int, num_columns: int, dtype: torch.dtype) -> torch.Tensor:
+        if self._recording is not None:
+            return self._recording.empty(num_columns, dtype)
+        return torch.empty((num_rows, num_columns), dtype=dtype)
+
+    def _call(self, name: str, arguments: ctypes.Structure) -> None:
+        if self._recording is not None:
+            self._recording.add(name, arguments)
+        else:
+            self._functions[name](ctypes.byref(arguments))
 
     def _merge(
         self,

@@ -55,24 +55,17 @@ class LinearArguments(ctypes.Structure):
 
 
 class NativeLinear:
-    """Weights in panels of columns, read by the native library only. Serves one call at a time.
+    """Weights in panels of columns, read by the native library only.
 
     Attributes:
         in_features: Numbers in an input row.
         out_features: Numbers in an output row; of a gated linear, gate and up together.
+        num_results: Numbers in a row of results, half as many where it is gated.
         activation: What `activated_linear` applies, or None.
+        packed: The weights, as bytes.
     """
 
-    __slots__ = (
-        "_arguments",
-        "_bias",
-        "_linear",
-        "_num_results",
-        "_packed",
-        "activation",
-        "in_features",
-        "out_features",
-    )
+    __slots__ = ("_bias", "_template", "activation", "in_features", "num_results", "out_features", "packed")
 
     def __init__(
         self,
@@ -93,12 +86,11 @@ class NativeLinear:
             gated: The outputs are gate and up, side by side.
         """
         self.out_features, self.in_features = weight.shape
+        self.num_results = self.out_features // 2 if gated else self.out_features
         self.activation = activation
-        self._linear = library.function("linear")
-        self._num_results = self.out_features // 2 if gated else self.out_features
-        self._packed, self._bias = _pack(library, weight, bias, gated=gated)
-        self._arguments = LinearArguments(
-            weight=self._packed.data_ptr(),
+        self.packed, self._bias = _pack(library, weight, bias, gated=gated)
+        self._template = LinearArguments(
+            weight=self.packed.data_ptr(),
             bias=None if self._bias is None else self._bias.data_ptr(),
             in_features=self.in_features,
             out_features=self.out_features,
@@ -107,24 +99,24 @@ class NativeLinear:
             gated=gated,
         )
 
-    def __call__(self, rows: torch.Tensor, dtype: torch.dtype, scale: float = 1.0) -> torch.Tensor:
-        """Returns the scaled results of rows [T, in features], in a dtype."""
-        results = torch.empty((rows.shape[0], self._num_results), dtype=dtype)
-        self._run(rows, results, adds=False, scale=scale)
-        return results
+    def arguments(
+        self, rows: torch.Tensor, output: torch.Tensor, *, adds: bool = False, scale: float = 1.0
+    ) -> LinearArguments:
+        """Returns the arguments of a call.
 
-    def add_to(self, residual: torch.Tensor, rows: torch.Tensor) -> None:
-        """Adds the results of rows [T, in features] to the residual stream [T, out features] (float32) in place."""
-        self._run(rows, residual, adds=True)
-
-    def _run(self, rows: torch.Tensor, output: torch.Tensor, *, adds: bool, scale: float = 1.0) -> None:
-        arguments = self._arguments
+        Args:
+            rows: [T, in features].
+            output: [T, results], where the scaled results go.
+            adds: Add them to the output, which is float32.
+            scale: What the results are multiplied by.
+        """
+        arguments = LinearArguments.from_buffer_copy(self._template)
         arguments.input, arguments.output = rows.data_ptr(), output.data_ptr()
         arguments.num_rows = rows.shape[0]
         arguments.input_stride, arguments.output_stride = rows.stride(0), output.stride(0)
         arguments.input_dtype, arguments.output_dtype = dtype_code(rows.dtype), dtype_code(output.dtype)
         arguments.adds, arguments.scale = adds, scale
-        self._linear(ctypes.byref(arguments))
+        return arguments
 
 
 def _pack(

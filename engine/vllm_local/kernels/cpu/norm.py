@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vllm_local.kernels.cpu.library import Function, dtype_code
+from vllm_local.kernels.cpu.library import dtype_code
 
 
 class NormArguments(ctypes.Structure):
@@ -42,19 +42,16 @@ class NativeNorm:
     eps: float
     layer: bool
 
-    def __call__(self, rows: torch.Tensor, dtype: torch.dtype, function: Function) -> torch.Tensor:
-        """Returns float32 rows [T, H] normalised, in another dtype; `function` is the library's."""
-        result = torch.empty(rows.shape, dtype=dtype)
-        arguments = NormArguments(
+    def arguments(self, rows: torch.Tensor, output: torch.Tensor) -> NormArguments:
+        """Returns the arguments of a call that normalises float32 rows [T, H] into an output [T, H] of any dtype."""
+        return NormArguments(
             rows=rows.data_ptr(),
             weight=self.weight.data_ptr(),
             bias=None if self.bias is None else self.bias.data_ptr(),
-            output=result.data_ptr(),
+            output=output.data_ptr(),
             num_rows=rows.shape[0],
             size=rows.shape[1],
             eps=self.eps,
             layer=self.layer,
-            dtype=dtype_code(dtype),
+            dtype=dtype_code(output.dtype),
         )
-        function(ctypes.byref(arguments))
-        return result

@@ -73,50 +73,67 @@ class DescribedRows:
     query_ranks: npt.NDArray[np.int64]
 
 
-class SamplingKernels:
-    """Draws from rows of logits and describes them. Logits are float32 [R, V] on the CPU, and stay as they are."""
+class SampleCall:
+    """Draws from R rows of logits, in one call and with memory that serves every call.
+
+    Attributes:
+        uniforms: A number in [0, 1) a row [R], to be written before a call; read for rows that draw.
+    """
+
+    __slots__ = ("_arguments", "_largest", "_rows", "_sample", "_token_ids", "uniforms")
+
+    def __init__(self, library: NativeLibrary, rows: npt.NDArray[np.void]) -> None:
+        """Allocates the memory.
+
+        Args:
+            library: The native library.
+            rows: How each row is sampled [R], of `SAMPLING_ROW`.
+        """
+        assert rows.dtype == SAMPLING_ROW, "rows of another layout"
+        num_rows = len(rows)
+        self.uniforms = np.zeros(num_rows, dtype=np.float64)
+        self._rows = rows
+        self._token_ids = np.empty(num_rows, dtype=np.int64)
+        self._largest = np.empty(num_rows, dtype=np.float32)
+        self._sample = library.function("sample")
+        self._arguments = SampleArguments(
+            rows=rows.ctypes.data,
+            uniforms=self.uniforms.ctypes.data,
+            token_ids=self._token_ids.ctypes.data,
+            largest=self._largest.ctypes.data,
+            num_rows=num_rows,
+        )
+
+    def __call__(self, logits: torch.Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Samples a token from each row.
+
+        Args:
+            logits: float32 [R, V] on the CPU; stay as they are.
+
+        Returns:
+            The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning. The
+            next call overwrites both.
+        """
+        arguments = self._arguments
+        num_rows, arguments.vocab_size = logits.shape
+        assert num_rows == len(self._rows), "as many logits as rows"
+        arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
+        self._sample(ctypes.byref(arguments))
+        return self._token_ids, self._largest
+
+
+class DescribeKernel:
+    """Describes rows of logits. Logits are float32 [R, V] on the CPU, and stay as they are."""
 
     def __init__(self, library: NativeLibrary) -> None:
-        """Finds the functions.
+        """Finds the function.
 
         Args:
             library: The native library.
         """
-        self._sample = library.function("sample")
         self._describe = library.function("describe")
 
-    def sample(
-        self, logits: torch.Tensor, rows: npt.NDArray[np.void], uniforms: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Samples a token from each row.
-
-        Args:
-            logits: The logits.
-            rows: How each row is sampled [R], of `SAMPLING_ROW`.
-            uniforms: A number in [0, 1) a row [R]; read for rows that draw.
-
-        Returns:
-            The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning.
-        """
-        num_rows = len(rows)
-        assert rows.dtype == SAMPLING_ROW, "rows of another layout"
-        assert logits.shape[0] == num_rows == len(uniforms), "as many numbers as rows"
-        token_ids = np.empty(num_rows, dtype=np.int64)
-        largest = np.empty(num_rows, dtype=np.float32)
-        arguments = SampleArguments(
-            _logits_address(logits),
-            rows.ctypes.data,
-            uniforms.ctypes.data,
-            token_ids.ctypes.data,
-            largest.ctypes.data,
-            num_rows,
-            logits.shape[1],
-            logits.stride(0),
-        )
-        self._sample(ctypes.byref(arguments))
-        return token_ids, largest
-
-    def describe(
+    def __call__(
         self,
         logits: torch.Tensor,
         rows: npt.NDArray[np.int64],

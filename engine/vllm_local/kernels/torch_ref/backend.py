@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch.nn import functional as F
 
 from vllm_local.config import KVCacheConfig
-from vllm_local.kernels.interface import Activation, AttentionMetadata, AttentionSpec, NormKind, PackedLinear, Split
+from vllm_local.kernels.interface import (
+    Activation,
+    AttentionMetadata,
+    AttentionSpec,
+    Network,
+    NormKind,
+    PackedLinear,
+    Program,
+    Split,
+)
 from vllm_local.kernels.linear_parts import merge_parts
 from vllm_local.kernels.torch_ref.attention import TorchAttention
 from vllm_local.kernels.torch_ref.kv_cache import TorchKVCache
@@ -103,9 +113,10 @@ class TorchKernels:
         """Keeps the rows in the model's dtype."""
         return weight.to(self.device, self.dtype, copy=True)
 
-    def pack_tied_head(self, embedding: torch.Tensor) -> PackedLinear:
+    def pack_tied_embedding(self, weight: torch.Tensor) -> tuple[torch.Tensor, PackedLinear]:
         """Shares the rows, except where oneDNN's layout is a copy of its own."""
-        return make_linear(embedding, None)
+        embedding = self.pack_embedding(weight)
+        return embedding, make_linear(embedding, None)
 
     def pack_attention(
         self,
@@ -189,6 +200,10 @@ class TorchKernels:
     ) -> torch.Tensor:
         """Attends group by group."""
         return attention.attend(queries, step, kv_cache)
+
+    def program(self, network: Network) -> Program:
+        """Runs the network."""
+        return partial(network, self)
 
     def _float32(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.to(self.device, torch.float32, copy=True)

@@ -89,6 +89,43 @@ def test_draws_have_the_distribution_of_the_definition(library: NativeLibrary, p
         assert set(tokens.tolist()) == {int(expected.argmax())}
 
 
+FLAT = {
+    "all alike": torch.zeros(2999),
+    "few values": (make_logits(1, 5000, spread=0.3)[0] * 4).round(),
+    "narrow": make_logits(1, 5000, spread=0.3)[0],
+    "wide": make_logits(1, 5000, spread=2.0)[0],
+    "mostly forbidden": torch.cat((torch.full((2000,), -torch.inf), make_logits(1, 500, spread=0.1)[0])),
+}
+
+
+@pytest.mark.parametrize("logits", FLAT.values(), ids=FLAT)
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(top_p=0.5),
+        SamplingParams(top_p=0.999, temperature=0.6),
+        SamplingParams(top_p=0.9, min_p=0.3),
+        SamplingParams(top_p=1 - 1e-12, temperature=1.9),
+    ],
+    ids=["half", "cold", "min_p", "nearly all"],
+)
+def test_top_p_of_many_tokens_draws_what_sorting_them_all_does(
+    library: NativeLibrary, logits: torch.Tensor, params: SamplingParams
+):
+    expected = distribution(logits.numpy(), params)
+    order = np.lexsort((np.arange(len(logits)), -logits.numpy()))
+    ends = np.concatenate(([0.0], expected[order].cumsum()))
+    native = NativeSampling(library)
+    for position in range(200):
+        metadata = make_metadata([params], len(logits), position)
+        (uniform,) = metadata.uniforms()
+        token_ids, _ = native.sample(logits[None], metadata)
+        place = order.tolist().index(token_ids[0])
+        # Rounded sums move a token's ends a little.
+        assert ends[place] - 1e-6 <= uniform <= ends[place + 1] + 1e-6
+        assert expected[token_ids[0]] > 0
+
+
 def test_impossible_tokens_are_never_drawn(library: NativeLibrary):
     logits = torch.full((1, 1000), -torch.inf)
     logits[0, [137, 999]] = torch.tensor([0.0, -60.0])

@@ -81,15 +81,14 @@ def test_logits_are_float32_and_scaled(dtype: torch.dtype):
 def test_a_tied_head_has_the_embeddings_weights(dtype: torch.dtype):
     kernels = make_kernels(dtype)
     table, rows = torch.randn(9, 4).to(dtype), torch.randn(2, 4).to(dtype)
-    embedding = kernels.pack_embedding(table)
-    tied = kernels.logits(rows, kernels.pack_tied_head(embedding))
-    assert torch.equal(tied, kernels.logits(rows, kernels.pack_linear([table])))
+    embedding, head = kernels.pack_tied_embedding(table)
+    assert torch.equal(kernels.logits(rows, head), kernels.logits(rows, kernels.pack_linear([table])))
+    assert torch.equal(kernels.embed(torch.tensor([8, 0]), embedding), table[[8, 0]].float())
 
 
 def test_a_tied_head_shares_memory_where_it_can(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     kernels = TorchKernels("cpu", torch.float32)
-    embedding = kernels.pack_embedding(torch.randn(9, 4))
-    head = kernels.pack_tied_head(embedding)
+    embedding, head = kernels.pack_tied_embedding(torch.randn(9, 4))
     assert isinstance(head, PlainLinear)
     assert head.weight is embedding

@@ -17,7 +17,7 @@ enum { DTYPE_FLOAT32 = 0, DTYPE_BFLOAT16 = 1 };
 enum { ACTIVATION_NONE = 0, ACTIVATION_SILU = 1, ACTIVATION_GELU = 2, ACTIVATION_GELU_TANH = 3, ACTIVATION_RELU = 4 };
 
 // Changes whenever a struct or a function here does; the Python side refuses a library of another version.
-enum { VLLM_LOCAL_API_VERSION = 1 };
+enum { VLLM_LOCAL_API_VERSION = 2 };
 
 VLLM_LOCAL_API int vllm_local_api_version(void);
 
@@ -163,15 +163,38 @@ VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);
 
 // Rows of a table as float32: output [num_rows, size] = table[token_ids].
 typedef struct {
-  const void* table;         // [vocabulary, size] of `dtype`
+  const void* table;         // [vocabulary, size] of `dtype`, or that packed by vllm_local_pack, not gated
   const int64_t* token_ids;  // [num_rows]
   float* output;
   int64_t num_rows;
   int64_t size;
   int32_t dtype;
+  int32_t packed;  // 1: the table is packed
 } EmbedArguments;
 
 VLLM_LOCAL_API void vllm_local_embed(const EmbedArguments* arguments);
+
+// ── Programs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+enum { OPERATION_NORM = 0, OPERATION_LINEAR = 1, OPERATION_ROTATE_AND_CACHE = 2, OPERATION_ATTEND = 3 };
+
+// A call of one of the functions above.
+typedef struct {
+  const void* arguments;  // what the function takes
+  int64_t kind;           // one of OPERATION_*
+} Operation;
+
+// Runs operations in their order. Their arguments are those of the step that they were recorded in, save its number of
+// rows, the step itself and the residual stream, which are this step's.
+typedef struct {
+  const Operation* operations;
+  int64_t num_operations;
+  const AttentionStep* step;
+  float* residual;                 // [num_tokens, hidden size]
+  const float* recorded_residual;  // where the operations say that it is
+} RunArguments;
+
+VLLM_LOCAL_API void vllm_local_run(const RunArguments* arguments);
 
 // ── Sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

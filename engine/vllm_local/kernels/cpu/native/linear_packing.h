@@ -41,6 +41,13 @@ int64_t panel_size(int64_t in_features) {
   return steps * F::kInputsPerStep * kPanelColumns<typename F::Isa>;
 }
 
+// Where a panel holds the weight of a column and an input.
+template <typename F>
+VLLM_LOCAL_INLINE int64_t place_in_panel(int column, int64_t input) {
+  const int64_t step = input / F::kInputsPerStep * F::kInputsPerStep;
+  return step * kPanelColumns<typename F::Isa> + F::place(column, static_cast<int>(input - step));
+}
+
 template <typename Isa>
 int64_t packed_bytes(const PackArguments& arguments) {
   const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kPanelColumns<Isa>;
@@ -64,10 +71,7 @@ void pack_panel(const PackArguments& arguments, int64_t panel) {
     }
     if (output < 0) continue;
     const Weight* row = static_cast<const Weight*>(arguments.weight) + output * arguments.in_features;
-    for (int64_t i = 0; i < arguments.in_features; i++) {
-      const int64_t step = i / F::kInputsPerStep * F::kInputsPerStep;
-      target[step * kColumns + F::place(column, static_cast<int>(i % F::kInputsPerStep))] = row[i];
-    }
+    for (int64_t i = 0; i < arguments.in_features; i++) target[place_in_panel<F>(column, i)] = row[i];
   }
 }
 

@@ -9,14 +9,11 @@
 namespace vllm_local {
 namespace {
 
-// Candidates that are looked at first where a row is filtered, and how many times as many each time that they do not
-// hold the mass that top_p asks for.
+// Candidates that are looked at where a row has top_p alone. Where they do not hold the mass that it asks for, all of
+// the row is, bin by bin.
 constexpr int64_t kFirstCandidates = 80;
-constexpr int64_t kMoreCandidates = 8;
 // Values beyond the top_k largest that are looked at, since the temperature may round a few of them to the same.
 constexpr int64_t kTies = 16;
-// The vectors' exponential saturates below this.
-constexpr float kLeastExponent = -87.0f;
 
 struct Candidate {
   float value;
@@ -26,6 +23,12 @@ struct Candidate {
 // By falling value, and rising token among equals.
 bool comes_first(const Candidate& a, const Candidate& b) {
   return a.value > b.value || (a.value == b.value && a.token < b.token);
+}
+
+// Best first. Equal logits come in that order already, and there may be many of them.
+void sort(std::vector<Candidate>* candidates) {
+  if (std::is_sorted(candidates->begin(), candidates->end(), comes_first)) return;
+  std::sort(candidates->begin(), candidates->end(), comes_first);
 }
 
 // Rows of logits with a number a block each; its memory serves the calling thread's next call too.
@@ -102,7 +105,8 @@ struct Rows {
   }
 };
 
-double sum_of(const float* numbers, int64_t count) {
+template <typename Number>
+double sum_of(const Number* numbers, int64_t count) {
   double sum = 0.0;
   for (int64_t i = 0; i < count; i++) sum += numbers[i];
   return sum;
@@ -150,7 +154,7 @@ void collect(const RowBlocks& blocks, const float* maxima, int64_t count, std::v
       if (value >= threshold) candidates->push_back({value, static_cast<int32_t>(token)});
     }
   }
-  std::sort(candidates->begin(), candidates->end(), comes_first);
+  sort(candidates);
 }
 
 // Takes a row's first largest value.
@@ -168,44 +172,97 @@ int64_t draw_from_all(const RowBlocks& blocks, const Weighing& weighing, const f
   return block * kTokenBlock + pick(weights, kTokenBlock, &uniform);
 }
 
-// Weights of candidates under top_k and top_p, 0 where a filter drops them. Returns whether they suffice.
-bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, const Weighing& weighing, double mass,
-            bool is_all, std::vector<double>* weights) {
-  const auto exponent = [&](const Candidate& candidate) {
-    return (candidate.value - weighing.largest) / weighing.temperature;
-  };
-  const size_t count = candidates.size();
-  const bool limited = row.top_k > 0;
-  float least = weighing.least;
-  if (limited) {
-    least = std::max(least, exponent(candidates[std::min<size_t>(row.top_k, count) - 1]));
-  }
-  weights->resize(count);
+float exponent_of(const Candidate& candidate, const Weighing& weighing) {
+  return (candidate.value - weighing.largest) / weighing.temperature;
+}
+
+// Writes the weights of candidates, 0 where the exponent is less than `least`; returns their sum.
+double weigh(const std::vector<Candidate>& candidates, const Weighing& weighing, float least,
+             std::vector<double>* weights) {
+  weights->resize(candidates.size());
   double sum = 0.0;
-  for (size_t i = 0; i < count; i++) {
-    const float value = exponent(candidates[i]);
-    (*weights)[i] = value >= least ? std::exp(static_cast<double>(value)) : 0.0;
+  for (size_t i = 0; i < candidates.size(); i++) {
+    const float exponent = exponent_of(candidates[i], weighing);
+    (*weights)[i] = exponent >= least ? std::exp(static_cast<double>(exponent)) : 0.0;
     sum += (*weights)[i];
   }
-  if (row.top_p >= 1.0) return true;
-  const double needed = row.top_p * (limited ? sum : mass);
-  double before = 0.0;
+  return sum;
+}
+
+// Drops what comes after the mass that is needed; `before` is the mass of what comes before the first weight.
+void drop_tail(double before, double needed, std::vector<double>* weights) {
   for (double& weight : *weights) {
     const double after = before + weight;
     if (before >= needed) weight = 0.0;
     before = after;
   }
+}
+
+// Weights of candidates under top_k and top_p, 0 where a filter drops them. Returns whether they suffice.
+bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, const Weighing& weighing, double mass,
+            bool is_all, std::vector<double>* weights) {
+  const bool limited = row.top_k > 0;
+  float least = weighing.least;
+  if (limited) {
+    const size_t last = std::min<size_t>(row.top_k, candidates.size()) - 1;
+    least = std::max(least, exponent_of(candidates[last], weighing));
+  }
+  const double sum = weigh(candidates, weighing, least, weights);
+  if (row.top_p >= 1.0) return true;
+  const double needed = row.top_p * (limited ? sum : mass);
+  drop_tail(0.0, needed, weights);
   return limited || is_all || sum >= needed;
 }
 
-int64_t draw_filtered(const RowBlocks& blocks, const SamplingRow& row, const Weighing& weighing, const float* maxima,
-                      double mass, double uniform) {
+// The candidates of one bin, best first, and their weights.
+void collect_bin(const RowBlocks& blocks, const Weighing& weighing, const uint16_t* bins, int bin,
+                   std::vector<Candidate>* candidates, std::vector<double>* weights) {
+  candidates->clear();
+  for (int64_t token = 0; token < blocks.vocab_size; token++) {
+    if (bins[token] == bin) candidates->push_back({blocks.row[token], static_cast<int32_t>(token)});
+  }
+  sort(candidates);
+  weigh(*candidates, weighing, weighing.least, weights);
+}
+
+// An exponent that is smaller than that of any token that top_p keeps: even if all tokens had it, they would have less
+// mass together than top_p leaves out.
+float least_exponent_kept(const RowBlocks& blocks, double top_p, double mass) {
+  const double exponent = std::log((1.0 - top_p) * mass / static_cast<double>(blocks.vocab_size));
+  return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
+}
+
+// Draws where many tokens share the mass that top_p asks for. Bins of exponents lie in the order of the tokens, so only
+// two of them have to be sorted: the one in which the mass is reached, and the one that is drawn.
+int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double top_p, double mass, double uniform,
+                       const SamplingKernels& kernels) {
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
-  int64_t count = row.top_k > 0 ? row.top_k + kTies : kFirstCandidates;
-  for (;; count *= kMoreCandidates) {
-    collect(blocks, maxima, count, &candidates);
-    if (filter(candidates, row, weighing, mass, count >= blocks.vocab_size, &weights)) break;
+  static thread_local std::vector<uint16_t> bins;
+  double sums[kExponentBins * kBinSums] = {}, masses[kExponentBins];
+  bins.resize(blocks.end * kTokenBlock);
+  kernels.fill_bins(blocks, weighing, least_exponent_kept(blocks, top_p, mass), sums, bins.data());
+  for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
+  const double needed = top_p * mass;
+  double before = 0.0;
+  int last = 0;
+  for (; last + 1 < kExponentBins && before + masses[last] < needed; last++) before += masses[last];
+  collect_bin(blocks, weighing, bins.data(), last, &candidates, &weights);
+  drop_tail(before, needed, &weights);
+  masses[last] = sum_of(weights.data(), static_cast<int64_t>(weights.size()));
+  const int bin = static_cast<int>(pick(masses, last + 1, &uniform));
+  if (bin != last) collect_bin(blocks, weighing, bins.data(), bin, &candidates, &weights);
+  return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
+}
+
+int64_t draw_filtered(const RowBlocks& blocks, const SamplingRow& row, const Weighing& weighing, const float* maxima,
+                      double mass, double uniform, const SamplingKernels& kernels) {
+  static thread_local std::vector<Candidate> candidates;
+  static thread_local std::vector<double> weights;
+  const int64_t count = row.top_k > 0 ? row.top_k + kTies : kFirstCandidates;
+  collect(blocks, maxima, count, &candidates);
+  if (!filter(candidates, row, weighing, mass, count >= blocks.vocab_size, &weights)) {
+    return draw_from_bins(blocks, weighing, row.top_p, mass, uniform, kernels);
   }
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
@@ -233,7 +290,7 @@ int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, 
   const double uniform = arguments.uniforms[index];
   if (!is_filtered(row)) return draw_from_all(blocks, weighing, sums, uniform, kernels);
   const double mass = needs_sums(row) ? sum_of(sums, rows->num_blocks) : 0.0;
-  return draw_filtered(blocks, row, weighing, maxima, mass, uniform);
+  return draw_filtered(blocks, row, weighing, maxima, mass, uniform, kernels);
 }
 
 // The most probable tokens of a row.

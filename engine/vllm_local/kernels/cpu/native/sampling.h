@@ -51,11 +51,19 @@ void block_maxima(const RowBlocks& blocks, float* maxima) {
 }
 
 template <typename Isa>
+VLLM_LOCAL_INLINE typename Isa::Vector exponents_of(const float* values, const Weighing& weighing) {
+  const typename Isa::Vector distance = Isa::subtract(Isa::load(values), Isa::broadcast(weighing.largest));
+  return Isa::divide(distance, Isa::broadcast(weighing.temperature));
+}
+
+template <typename Isa>
+VLLM_LOCAL_INLINE typename Isa::Vector weights_of(typename Isa::Vector exponents, const Weighing& weighing) {
+  return Isa::where_at_least(exponents, Isa::broadcast(weighing.least), exponential<Isa>(exponents));
+}
+
+template <typename Isa>
 VLLM_LOCAL_INLINE typename Isa::Vector weights_of(const float* values, const Weighing& weighing) {
-  using Vector = typename Isa::Vector;
-  const Vector distance = Isa::subtract(Isa::load(values), Isa::broadcast(weighing.largest));
-  const Vector exponent = Isa::divide(distance, Isa::broadcast(weighing.temperature));
-  return Isa::where_at_least(exponent, Isa::broadcast(weighing.least), exponential<Isa>(exponent));
+  return weights_of<Isa>(exponents_of<Isa>(values, weighing), weighing);
 }
 
 template <typename Isa>
@@ -71,6 +79,27 @@ template <typename Isa>
 void block_weights(const RowBlocks& blocks, const Weighing& weighing, float* weights) {
   for_each_block(blocks, [&](int64_t, const float* values) {
     for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(weights + i, weights_of<Isa>(values + i, weighing));
+  });
+}
+
+template <typename Isa>
+void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_exponent, double* sums,
+               uint16_t* bins) {
+  using Vector = typename Isa::Vector;
+  const Vector scale = Isa::broadcast(kExponentBins / least_exponent), last = Isa::broadcast(kExponentBins - 1);
+  for_each_block(blocks, [&](int64_t block, const float* values) {
+    float weights[kTokenBlock], places[kTokenBlock];
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+      const Vector exponents = exponents_of<Isa>(values + i, weighing);
+      Isa::store(weights + i, weights_of<Isa>(exponents, weighing));
+      Isa::store(places + i, Isa::minimum(Isa::multiply(exponents, scale), last));
+    }
+    uint16_t* in_block = bins + (block - blocks.begin) * kTokenBlock;
+    for (int i = 0; i < kTokenBlock; i++) {
+      const int bin = static_cast<int>(places[i]);
+      in_block[i] = static_cast<uint16_t>(bin);
+      sums[bin * kBinSums + i % kBinSums] += weights[i];
+    }
   });
 }
 
@@ -91,7 +120,7 @@ int64_t count_above(const RowBlocks& blocks, float value) {
 
 template <typename Isa>
 constexpr SamplingKernels sampling_kernels() {
-  return {block_maxima<Isa>, block_sums<Isa>, block_weights<Isa>, count_above<Isa>};
+  return {block_maxima<Isa>, block_sums<Isa>, block_weights<Isa>, fill_bins<Isa>, count_above<Isa>};
 }
 
 }  // namespace

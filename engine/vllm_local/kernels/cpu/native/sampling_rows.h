@@ -9,6 +9,12 @@ namespace vllm_local {
 
 // Tokens of a block.
 constexpr int kTokenBlock = 128;
+// The vectors' exponential saturates below this.
+constexpr float kLeastExponent = -87.0f;
+// Bins of equal width that exponents fall into, the largest ones first.
+constexpr int kExponentBins = 1024;
+// Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
+constexpr int kBinSums = 4;
 
 // Some blocks of one row.
 struct RowBlocks {
@@ -32,6 +38,9 @@ struct SamplingKernels {
   void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
   // The weights of one block, kTokenBlock of them.
   void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
+  // Adds the blocks' weights to their exponents' bins [kExponentBins][kBinSums], and writes each token's bin, kTokenBlock
+  // a block. The last bin also has what is smaller than `least_exponent`.
+  void (*fill_bins)(const RowBlocks&, const Weighing&, float least_exponent, double* sums, uint16_t* bins);
   // How many values are larger.
   int64_t (*count_above)(const RowBlocks&, float value);
 };
