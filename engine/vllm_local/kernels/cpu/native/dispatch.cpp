@@ -6,17 +6,12 @@
 #include "kernel_table.h"
 #include "thread_pool.h"
 
+#if defined(VLLM_LOCAL_X86)
+#include "x86_features.h"
+#endif
+
 namespace vllm_local {
 namespace {
-
-#if defined(VLLM_LOCAL_X86)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
-#endif
 
 // Best first; the machine's own come before the one that runs everywhere.
 const KernelTable* tables(int* count) {
@@ -24,11 +19,12 @@ const KernelTable* tables(int* count) {
   static const int num_found = [] {
     int number = 0;
 #if defined(VLLM_LOCAL_X86)
+    const X86Features features = x86_features();
 #if defined(VLLM_LOCAL_AVX512_BF16)
-    if (has_avx512() && __builtin_cpu_supports("avx512bf16")) found[number++] = avx512_bf16_kernels();
+    if (features.avx512_bf16) found[number++] = avx512_bf16_kernels();
 #endif
-    if (has_avx512()) found[number++] = avx512_kernels();
-    if (has_avx2()) found[number++] = avx2_kernels();
+    if (features.avx512) found[number++] = avx512_kernels();
+    if (features.avx2) found[number++] = avx2_kernels();
 #elif defined(VLLM_LOCAL_NEON)
     found[number++] = neon_kernels();
 #endif
