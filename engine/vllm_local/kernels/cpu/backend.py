@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from vllm_local.config import KVCacheConfig
 from vllm_local.kernels.cpu.attention import NativeAttention
 from vllm_local.kernels.cpu.embedding import NativeEmbedding
+from vllm_local.kernels.cpu.experts import NativeExperts, NativeRouter, NativeRoutes
 from vllm_local.kernels.cpu.kv_cache import NativeKVCache
 from vllm_local.kernels.cpu.library import NativeLibrary
 from vllm_local.kernels.cpu.linear import NativeLinear
@@ -20,6 +21,7 @@ from vllm_local.kernels.interface import (
     Activation,
     AttentionMetadata,
     AttentionSpec,
+    ExpertWeights,
     NormKind,
     PackedLinear,
     Split,
@@ -152,6 +154,32 @@ class NativeKernels:
         if key not in self._rotations:
             self._rotations[key] = RotationTable(*key)
         return self._rotations[key]
+
+    def pack_router(self, weight: torch.Tensor, *, top_k: int, normalises: bool) -> NativeRouter:
+        """Packs the weight into panels."""
+        return NativeRouter(self.library, cast("NativeLinear", self.pack_linear([weight])), top_k, normalises)
+
+    def pack_experts(
+        self, experts: Iterable[ExpertWeights], *, activation: Activation, rank: int = 0, world_size: int = 1
+    ) -> NativeExperts:
+        """Packs each expert into panels of its own."""
+        ups, downs = [], []
+        for gate, up, down in experts:
+            ups.append(self.pack_activated_linear([gate, up], activation=activation, rank=rank, world_size=world_size))
+            downs.append(self.pack_linear([down], split="input", rank=rank, world_size=world_size))
+        return NativeExperts(
+            self.library, cast("list[NativeLinear]", ups), cast("list[NativeLinear]", downs), self.dtype
+        )
+
+    def route(self, rows: torch.Tensor, router: NativeRouter) -> NativeRoutes:
+        """Chooses by float32 logits, and sorts the choices by expert."""
+        return router(rows)
+
+    def experts_add(
+        self, rows: torch.Tensor, routes: NativeRoutes, experts: NativeExperts, residual: torch.Tensor
+    ) -> None:
+        """Computes all experts' rows at once, then adds up each row's choices in float32."""
+        experts.add_to(residual, rows, routes)
 
     def allocate_kv_cache(self, config: KVCacheConfig) -> list[NativeKVCache]:
         """Allocates K and V of every layer, in the groups' own dtypes."""

@@ -15,7 +15,7 @@ from vllm_local.errors import InvalidConfigError
 
 logger = logging.getLogger(__name__)
 
-API_VERSION = 1
+API_VERSION = 2
 """Must equal VLLM_LOCAL_API_VERSION of native/api.h."""
 
 LIBRARY_VARIABLE = "VLLM_LOCAL_KERNELS_LIBRARY"

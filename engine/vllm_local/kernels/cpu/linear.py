@@ -10,7 +10,8 @@ import torch
 from vllm_local.kernels.cpu.library import NativeLibrary, dtype_code
 from vllm_local.kernels.interface import Activation
 
-_ACTIVATIONS: Mapping[Activation | None, int] = {None: 0, "silu": 1, "gelu": 2, "gelu_tanh": 3, "relu": 4}
+ACTIVATIONS: Mapping[Activation | None, int] = {None: 0, "silu": 1, "gelu": 2, "gelu_tanh": 3, "relu": 4}
+"""Numbers that stand for activations in the C interface (ACTIVATION_* in native/api.h)."""
 
 _ALIGNMENT = 64
 """Bytes: a cache line."""
@@ -103,9 +104,14 @@ class NativeLinear:
             in_features=self.in_features,
             out_features=self.out_features,
             weight_dtype=dtype_code(weight.dtype),
-            activation=_ACTIVATIONS[activation],
+            activation=ACTIVATIONS[activation],
             gated=gated,
         )
+
+    @property
+    def address(self) -> int:
+        """Where the packed weight lies, as long as this lives."""
+        return self._packed.data_ptr()
 
     def __call__(self, rows: torch.Tensor, dtype: torch.dtype, scale: float = 1.0) -> torch.Tensor:
         """Returns the scaled results of rows [T, in features], in a dtype."""

@@ -17,7 +17,7 @@ enum { DTYPE_FLOAT32 = 0, DTYPE_BFLOAT16 = 1 };
 enum { ACTIVATION_NONE = 0, ACTIVATION_SILU = 1, ACTIVATION_GELU = 2, ACTIVATION_GELU_TANH = 3, ACTIVATION_RELU = 4 };
 
 // Changes whenever a struct or a function here does; the Python side refuses a library of another version.
-enum { VLLM_LOCAL_API_VERSION = 1 };
+enum { VLLM_LOCAL_API_VERSION = 2 };
 
 VLLM_LOCAL_API int vllm_local_api_version(void);
 
@@ -157,6 +157,55 @@ typedef struct {
 } LinearArguments;
 
 VLLM_LOCAL_API void vllm_local_linear(const LinearArguments* arguments);
+
+// ── Mixtures of experts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+// Chooses each row's experts by its logits [num_rows, num_experts], and sorts all choices by expert.
+typedef struct {
+  const float* logits;
+  float* weights;         // [num_rows, top_k], largest first
+  int32_t* experts;       // [num_rows, top_k]
+  int32_t* places;        // [num_rows, top_k], where each choice stands among all, sorted by expert
+  int64_t* rows;          // [num_rows · top_k], whose choice stands there
+  int32_t* group_starts;  // [num_experts + 1], where each expert's begin
+  int64_t num_rows;
+  int64_t num_experts;
+  int64_t top_k;       // at most num_experts
+  int32_t normalises;  // 1: a row's weights add up to 1; 0: the softmax over all experts does
+} RouteArguments;
+
+VLLM_LOCAL_API void vllm_local_route(const RouteArguments* arguments);
+
+// A linear for each group of rows: input[group_starts[g] … group_starts[g + 1]] times weights[g]; see LinearArguments.
+typedef struct {
+  const void* input;            // [rows of all groups, in_features] of input_dtype
+  void* output;                 // [rows of all groups, results] of output_dtype
+  const void* const* weights;   // [num_groups], packed
+  const int32_t* group_starts;  // [num_groups + 1]
+  int64_t num_groups;
+  int64_t in_features;
+  int64_t out_features;
+  int32_t weight_dtype;
+  int32_t input_dtype;
+  int32_t output_dtype;
+  int32_t activation;
+  int32_t gated;
+} GroupedLinearArguments;
+
+VLLM_LOCAL_API void vllm_local_grouped_linear(const GroupedLinearArguments* arguments);
+
+// residual[row] += the sum of weights[row, choice] · results[places[row, choice]], over the choices in their order.
+typedef struct {
+  float* residual;        // [num_rows, size]
+  const float* results;   // [num_rows · top_k, size]
+  const float* weights;   // [num_rows, top_k]
+  const int32_t* places;  // [num_rows, top_k]
+  int64_t num_rows;
+  int64_t size;
+  int64_t top_k;
+} CombineArguments;
+
+VLLM_LOCAL_API void vllm_local_combine(const CombineArguments* arguments);
 
 // Asks the system for huge pages; does nothing where it has none.
 VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);

@@ -4,6 +4,7 @@
 
 #include "api.h"
 #include "kernel_table.h"
+#include "routing.h"
 #include "thread_pool.h"
 
 #if defined(VLLM_LOCAL_X86)
@@ -84,6 +85,12 @@ int64_t vllm_local_packed_bytes(const PackArguments* arguments) { return kernels
 void vllm_local_pack(const PackArguments* arguments) { kernels().pack(*arguments); }
 
 void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arguments); }
+
+void vllm_local_route(const RouteArguments* arguments) { vllm_local::route(*arguments); }
+
+void vllm_local_grouped_linear(const GroupedLinearArguments* arguments) { kernels().grouped_linear(*arguments); }
+
+void vllm_local_combine(const CombineArguments* arguments) { kernels().combine(*arguments); }
 
 void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }
 

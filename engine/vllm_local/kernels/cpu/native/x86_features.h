@@ -4,8 +4,8 @@
 namespace vllm_local {
 
 struct X86Features {
-  bool avx2;  // with FMA and F16C
-  bool avx512;  // F, BW, VL and DQ, with AVX2
+  bool avx2;         // with FMA and F16C
+  bool avx512;       // F, BW, VL and DQ, with AVX2
   bool avx512_bf16;  // with those
 };
 
