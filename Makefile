@@ -61,8 +61,9 @@ bench-schema: $(VENV)/.installed-dev ## Measure how much of JSON schema is kept,
 bench-structure: $(VENV)/.installed-dev ## Measure what grammars cost: masks, compiling beside a stream, JSON beside text
 	$(BIN)/python benchmarks/structured_output.py $(ARGS)
 
-build: $(VENV)/.installed-dev ## Build the wheel and the sdist into dist/
+build: $(VENV)/.installed-dev ## Build the sdist, this platform's wheel and the pure-Python one into dist/
 	$(BIN)/python -m build
+	$(BIN)/python -m build --wheel -C wheel.cmake=false
 
 # torch's own leaks are not ours to find, and Python's allocator would hide what ours does with its buffers.
 sanitize: $(VENV)/.installed-dev ## Test the native kernels with the address and undefined-behaviour sanitizers

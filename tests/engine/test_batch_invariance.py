@@ -17,7 +17,11 @@ from vllm_local.errors import InvalidConfigError
 from vllm_local.kernels.cpu.library import INSTRUCTION_SETS
 from vllm_local.kernels.selection import native_library
 
-KV_BYTES_PER_TOKEN = {"qwen3-bias-tied": 2 * 2 * 2 * 32 * 4, "mpt-6-heads-clip": 2 * 2 * 6 * 8 * 4}
+KV_BYTES_PER_TOKEN = {
+    "qwen3-bias-tied": 2 * 2 * 2 * 32 * 4,
+    "mpt-6-heads-clip": 2 * 2 * 6 * 8 * 4,
+    "mixtral": 2 * 2 * 2 * 8 * 4,
+}
 ROOMY: dict[str, Any] = {
     "max_num_batched_tokens": 1024,
     "max_num_seqs": 8,

@@ -6,19 +6,21 @@ Symbols in the shapes:
     H  hidden size
     Hq, Hkv, D  query heads, K and V heads, head size
     V  vocabulary size
+    E, K  experts of a mixture, and those that a token goes to
 
 A decoder layer is this flat list: norm · linear (qkv) · rotate_and_cache · attend · linear_add (out) · norm ·
-activated_linear (gate, up) · linear_add (down). Between layers travels the residual stream [T, H], whose number format
-is the backend's own; everything else is in the model's dtype, logits are float32.
+activated_linear (gate, up) · linear_add (down); with a mixture of experts the last two are route · experts_add. Between
+layers travels the residual stream [T, H], whose number format is the backend's own; everything else is in the model's
+dtype, logits are float32.
 
 Nobody but the backend knows the layout of a packed weight or of a KV cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
@@ -49,11 +51,34 @@ PackedEmbedding = Any
 PackedAttention = Any
 """A packed `AttentionSpec` with its norms. Opaque."""
 
+PackedRouter = Any
+"""A packed router of a mixture of experts. Opaque."""
+
+PackedExperts = Any
+"""All experts of a mixture, packed. Opaque."""
+
+Routes = Any
+"""Which experts a step's tokens go to, and with what weight. Opaque."""
+
 Network: TypeAlias = "Callable[[Kernels, torch.Tensor, Step, Sequence[KVCache]], None]"
 """Updates a residual stream [T, H] in place. It makes the same kernel calls in every step, and does nothing else."""
 
 Program: TypeAlias = "Callable[[torch.Tensor, Step, Sequence[KVCache]], None]"
 """A network that kernels have taken over: residual stream [T, H], step, and one cache a layer."""
+
+
+class ExpertWeights(NamedTuple):
+    """One expert of a mixture: down(activation(gate(x)) · up(x)).
+
+    Attributes:
+        gate: [intermediate size, H].
+        up: [intermediate size, H].
+        down: [H, intermediate size].
+    """
+
+    gate: torch.Tensor
+    up: torch.Tensor
+    down: torch.Tensor
 
 
 @dataclass(slots=True)
@@ -193,6 +218,27 @@ class WeightPacker(Protocol):
     ) -> PackedAttention:
         """Packs what a layer's attention needs; q_norm and k_norm [D] are root-mean-square norms of each head."""
 
+    def pack_router(self, weight: torch.Tensor, *, top_k: int, normalises: bool) -> PackedRouter:
+        """Packs the router of a mixture of experts.
+
+        Args:
+            weight: [E, H].
+            top_k: Experts that a token goes to (K), those with the largest logits.
+            normalises: A token's weights are the softmax over its K logits; else that over all E.
+        """
+
+    def pack_experts(
+        self, experts: Iterable[ExpertWeights], *, activation: Activation, rank: int = 0, world_size: int = 1
+    ) -> PackedExperts:
+        """Packs the experts of a mixture one by one, so that no more than one exists twice.
+
+        Args:
+            experts: All E, in order.
+            activation: The activation.
+            rank: As for `pack_linear`; every expert is split between its halves.
+            world_size: The same.
+        """
+
 
 class RowKernels(Protocol):
     """Operations on rows that know nothing of each other."""
@@ -214,6 +260,12 @@ class RowKernels(Protocol):
 
     def linear_add(self, rows: torch.Tensor, linear: PackedLinear, residual: torch.Tensor) -> None:
         """Adds the linear of rows [T, in features] to the residual stream [T, H] in place."""
+
+    def route(self, rows: torch.Tensor, router: PackedRouter) -> Routes:
+        """Chooses the experts of every row of [T, H]. None is ever full: each row has all of its own."""
+
+    def experts_add(self, rows: torch.Tensor, routes: Routes, experts: PackedExperts, residual: torch.Tensor) -> None:
+        """Adds the weighed sum of each row's experts, over rows [T, H], to the residual stream [T, H] in place."""
 
     def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
         """Returns the scaled logits of normalised rows [R, H] as float32 [R, V]."""

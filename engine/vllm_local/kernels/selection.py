@@ -62,7 +62,10 @@ def native_library() -> NativeLibrary | None:
     return library
 
 
-_REMEDY = "Reinstall the package from source where there is a C++ compiler (gcc or clang); docs/kernels.md has more."
+_REMEDY = (
+    "Reinstall the package from source (pip install --no-binary langchain-vllm-local …) where there is a C++ compiler, "
+    "gcc or clang; docs/kernels.md has more."
+)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PackedNorm,
         Step,
     )
+    from vllm_local.layers.feed_forward import FeedForward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +29,7 @@ class DecoderLayer:
         attention: Heads, scale and position encoding.
         out: Attention's output projection.
         mlp_norm: Before the feed-forward network.
-        up: Its first half, with activation.
-        down: Its second half.
+        mlp: That network.
     """
 
     attention_norm: PackedNorm
@@ -37,13 +37,11 @@ class DecoderLayer:
     attention: PackedAttention
     out: PackedLinear
     mlp_norm: PackedNorm
-    up: PackedLinear
-    down: PackedLinear
+    mlp: FeedForward
 
     def forward(self, kernels: Kernels, residual: torch.Tensor, step: Step, kv_cache: KVCache) -> None:
         """Updates the residual stream [T, H] in place, and this layer's K and V of the step's tokens."""
         qkv = kernels.linear(kernels.norm(residual, self.attention_norm), self.qkv)
         queries = kernels.rotate_and_cache(qkv, self.attention, step, kv_cache)
         kernels.linear_add(kernels.attend(queries, self.attention, step, kv_cache), self.out, residual)
-        hidden = kernels.activated_linear(kernels.norm(residual, self.mlp_norm), self.up)
-        kernels.linear_add(hidden, self.down, residual)
+        self.mlp.add_to(residual, kernels.norm(residual, self.mlp_norm), kernels)

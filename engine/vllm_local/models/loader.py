@@ -15,14 +15,16 @@ from vllm_local.models.checkpoint import DTYPES, Checkpoint, open_checkpoint
 from vllm_local.models.config_fields import ConfigFields, read_config_fields
 from vllm_local.models.dtypes import resolve_dtype
 from vllm_local.models.families import read_decoder_config
+from vllm_local.models.fused_experts import unfuse_experts
 from vllm_local.models.hub import resolve_model_path
-from vllm_local.models.model_config import DecoderConfig
+from vllm_local.models.model_config import DecoderConfig, MixtureSpec
 
 if TYPE_CHECKING:
     import torch
 
     from vllm_local.kernels.interface import Kernels
     from vllm_local.layers.decoder_layer import DecoderLayer
+    from vllm_local.layers.feed_forward import FeedForward
     from vllm_local.models.decoder import Decoder
 
 __all__ = ["load_model", "read_model_config", "resolve_model_path", "weight_bytes"]
@@ -82,7 +84,7 @@ def weight_bytes(path: Path, dtype: str, load_format: str = "auto", *, device: s
     from vllm_local.kernels.selection import native_library
 
     config = read_decoder_config(read_config_fields(path))
-    with closing(open_checkpoint(path, load_format)) as checkpoint:
+    with closing(unfuse_experts(open_checkpoint(path, load_format), config.mixture)) as checkpoint:
         _check_weights(checkpoint, config, path)
     numbers = sum(math.prod(shape) for shape in config.weight_shapes().values())
     if config.tie_word_embeddings and device == "cpu" and native_library() is None:
@@ -116,7 +118,8 @@ def load_model(
     from vllm_local.kernels.selection import make_kernels
 
     kernels = make_kernels(device, getattr(torch, decoder_config.dtype))
-    with closing(open_checkpoint(path, load_format)) as checkpoint, torch.inference_mode():
+    opened = unfuse_experts(open_checkpoint(path, load_format), decoder_config.mixture)
+    with closing(opened) as checkpoint, torch.inference_mode():
         _check_weights(checkpoint, decoder_config, path)
         _log_unused(checkpoint, decoder_config)
         return _DecoderBuilder(decoder_config, kernels, checkpoint).build(progress=progress)
@@ -189,9 +192,7 @@ class _DecoderBuilder:
 
         config = self._config
         names = config.names
-        qkv, out, up, down = (
-            [name.format(layer) for name in group] for group in (names.qkv, (names.out,), names.up, (names.down,))
-        )
+        qkv, out = ([name.format(layer) for name in group] for group in (names.qkv, (names.out,)))
         return DecoderLayer(
             attention_norm=self._norm(names.attention_norm.format(layer)),
             qkv=self._kernels.pack_linear(*self._linears(qkv, config.qkv_bias)),
@@ -203,8 +204,35 @@ class _DecoderBuilder:
             ),
             out=self._kernels.pack_linear(*self._linears(out, config.out_bias), split="input"),
             mlp_norm=self._norm(names.mlp_norm.format(layer)),
+            mlp=self._feed_forward(layer),
+        )
+
+    def _feed_forward(self, layer: int) -> FeedForward:
+        from vllm_local.layers.feed_forward import DenseNetwork
+
+        config, names = self._config, self._config.names
+        mixture = config.mixture_of(layer)
+        if mixture is not None:
+            return self._mixture(layer, mixture)
+        up, down = ([name.format(layer) for name in group] for group in (names.up, (names.down,)))
+        return DenseNetwork(
             up=self._kernels.pack_activated_linear(*self._linears(up, config.mlp_bias), activation=config.activation),
             down=self._kernels.pack_linear(*self._linears(down, config.mlp_bias), split="input"),
+        )
+
+    def _mixture(self, layer: int, mixture: MixtureSpec) -> FeedForward:
+        from vllm_local.kernels.interface import ExpertWeights
+        from vllm_local.layers.feed_forward import ExpertMixture
+
+        names = mixture.names
+        router = self._weight(names.router.format(layer))
+        experts = (
+            ExpertWeights(*(self._weight(name.format(layer, expert)) for name in (names.gate, names.up, names.down)))
+            for expert in range(mixture.num_experts)
+        )
+        return ExpertMixture(
+            router=self._kernels.pack_router(router, top_k=mixture.top_k, normalises=mixture.normalises),
+            experts=self._kernels.pack_experts(experts, activation=self._config.activation),
         )
 
     def _linears(self, names: list[str], has_bias: bool) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:

@@ -27,6 +27,13 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+SMALL_QWEN3_MOE = SMALL | {
+    "head_dim": 16,
+    "moe_intermediate_size": 24,
+    "num_experts": 7,
+    "num_experts_per_tok": 3,
+    "mlp_only_layers": [0],
+}
 SMALL_MPT = {"vocab_size": VOCAB_SIZE, "d_model": 48, "n_layers": 2, "max_seq_len": 256, "initializer_range": 0.3}
 
 # name → (class of transformers, changes to the small config)
@@ -48,6 +55,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3-gqa": ("Qwen3", SMALL | {"head_dim": 16}),
     "qwen3-bias-tied": ("Qwen3", SMALL | {"head_dim": 32, "attention_bias": True, "tie_word_embeddings": True}),
+    "qwen3-moe": ("Qwen3Moe", SMALL_QWEN3_MOE),
+    "qwen3-moe-normalised-tied": (
+        "Qwen3Moe",
+        SMALL_QWEN3_MOE | {"norm_topk_prob": True, "decoder_sparse_step": 2, "tie_word_embeddings": True},
+    ),
+    "mixtral": ("Mixtral", SMALL | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 9}),
     "mpt-8-heads": ("Mpt", SMALL_MPT | {"n_heads": 8}),
     "mpt-6-heads-clip": (
         "Mpt",

@@ -105,7 +105,40 @@ MPT_7B = {
     "torch_dtype": "bfloat16",
     "vocab_size": 50432,
 }
-PUBLISHED = [LLAMA_32_1B, QWEN25_05B, QWEN3_06B, MPT_7B]
+QWEN3_30B_A3B = QWEN3_06B | {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "decoder_sparse_step": 1,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "max_window_layers": 48,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 768,
+    "norm_topk_prob": True,
+    "num_attention_heads": 32,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 48,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": False,
+}
+MIXTRAL_8X7B = {
+    "architectures": ["MixtralForCausalLM"],
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "max_position_embeddings": 32768,
+    "num_attention_heads": 32,
+    "num_experts_per_tok": 2,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "num_local_experts": 8,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 1000000.0,
+    "sliding_window": None,
+    "tie_word_embeddings": False,
+    "vocab_size": 32000,
+}
+PUBLISHED = [LLAMA_32_1B, QWEN25_05B, QWEN3_06B, QWEN3_30B_A3B, MIXTRAL_8X7B, MPT_7B]
 
 
 def read(fields: dict[str, Any], **changes: Any) -> DecoderConfig:
@@ -126,9 +159,11 @@ def num_parameters(config: DecoderConfig) -> int:
         (LLAMA_32_1B, 1_235_814_400),
         (QWEN25_05B, 494_032_768),
         (QWEN3_06B, 596_049_920),
+        (QWEN3_30B_A3B, 30_532_122_624),
+        (MIXTRAL_8X7B, 46_702_792_704),
         (MPT_7B, 6_649_286_656),
     ],
-    ids=["Llama 3.2 1B", "Qwen2.5 0.5B", "Qwen3 0.6B", "MPT 7B"],
+    ids=["Llama 3.2 1B", "Qwen2.5 0.5B", "Qwen3 0.6B", "Qwen3 30B A3B", "Mixtral 8x7B", "MPT 7B"],
 )
 def test_published_models_have_their_published_size(fields: dict[str, Any], wanted: int):
     assert num_parameters(read(fields)) == wanted
@@ -248,6 +283,45 @@ def test_sliding_windows():
     for wrong in wrongs:
         with pytest.raises(CorruptModelError, match="layer_types"):
             read(QWEN25_05B, use_sliding_window=True, layer_types=wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, set(range(48))),
+        ({"decoder_sparse_step": 20}, {19, 39}),
+        ({"decoder_sparse_step": 16, "mlp_only_layers": [0, 31]}, {15, 47}),
+        ({"mlp_only_layers": list(range(48))}, set()),
+    ],
+)
+def test_which_layers_have_experts(changes: dict[str, Any], wanted: set[int]):
+    config = read(QWEN3_30B_A3B, **changes)
+    assert config.mixture is not None
+    assert config.mixture.layers == wanted
+    assert {layer for layer in range(48) if config.mixture_of(layer) is not None} == wanted
+    experts = {name.split(".")[2] for name in config.weight_shapes() if ".experts." in name}
+    assert experts == {str(layer) for layer in wanted}
+
+
+def test_fields_of_mixtures():
+    renamed = read(QWEN3_30B_A3B, num_experts="absent", num_local_experts=128)
+    assert renamed == read(QWEN3_30B_A3B)
+    assert renamed.mixture is not None
+    assert (renamed.mixture.num_experts, renamed.mixture.top_k, renamed.mixture.normalises) == (128, 8, True)
+    plain = read(QWEN3_30B_A3B, norm_topk_prob="absent", use_sliding_window=True, sliding_window=64)
+    assert plain.mixture is not None
+    assert not plain.mixture.normalises
+    assert {spec.sliding_window for spec in plain.attention} == {64}
+    assert read(MIXTRAL_8X7B, rope_theta="absent") == read(MIXTRAL_8X7B)
+    assert {spec.sliding_window for spec in read(MIXTRAL_8X7B, sliding_window=4096).attention} == {4096}
+    wrongs: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (QWEN3_30B_A3B, {"num_experts_per_tok": 129}),
+        (QWEN3_30B_A3B, {"mlp_only_layers": [0, "1"]}),
+        (MIXTRAL_8X7B, {"num_local_experts": 0}),
+    ]
+    for fields, changes in wrongs:
+        with pytest.raises(CorruptModelError, match=next(iter(changes))):
+            read(fields, **changes)
 
 
 def test_mpt_fields():

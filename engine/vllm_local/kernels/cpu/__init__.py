@@ -10,6 +10,7 @@
 | `kv_cache.py` | the paged K and V of one layer |
 | `rotation.py` | cosines and sines of rotary embeddings |
 | `step.py` | what all layers of a step share |
+| `experts.py` | mixtures of experts: routing, and a linear for each group of rows |
 | `sampling.py` | draws from whole vocabularies, and log-probabilities |
 | `native/` | the library's source |
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -12,6 +12,13 @@ import torch
 from vllm_local.config import KVCacheConfig
 from vllm_local.kernels.cpu.attention import NativeAttention
 from vllm_local.kernels.cpu.embedding import NativeEmbedding
+from vllm_local.kernels.cpu.experts import (
+    NativeExperts,
+    NativeMixture,
+    NativeRouter,
+    NativeRoutes,
+    combine_arguments,
+)
 from vllm_local.kernels.cpu.kv_cache import NativeKVCache
 from vllm_local.kernels.cpu.library import NativeLibrary
 from vllm_local.kernels.cpu.linear import NativeLinear
@@ -23,6 +30,7 @@ from vllm_local.kernels.interface import (
     Activation,
     AttentionMetadata,
     AttentionSpec,
+    ExpertWeights,
     Network,
     NormKind,
     PackedLinear,
@@ -31,7 +39,7 @@ from vllm_local.kernels.interface import (
 )
 from vllm_local.kernels.linear_parts import merge_parts
 
-_FUNCTIONS = ("embed", "norm", "linear", "rotate_and_cache", "attend")
+_FUNCTIONS = ("embed", "norm", "linear", "rotate_and_cache", "attend", "route", "grouped_linear", "combine")
 
 
 class NativeKernels:
@@ -172,6 +180,46 @@ class NativeKernels:
         if key not in self._rotations:
             self._rotations[key] = RotationTable(*key)
         return self._rotations[key]
+
+    def pack_router(self, weight: torch.Tensor, *, top_k: int, normalises: bool) -> NativeRouter:
+        """Packs the weight into panels."""
+        return NativeRouter(cast("NativeLinear", self.pack_linear([weight])), top_k, normalises)
+
+    def pack_experts(
+        self, experts: Iterable[ExpertWeights], *, activation: Activation, rank: int = 0, world_size: int = 1
+    ) -> NativeMixture:
+        """Packs each expert into panels of its own."""
+        ups, downs = [], []
+        for gate, up, down in experts:
+            ups.append(self.pack_activated_linear([gate, up], activation=activation, rank=rank, world_size=world_size))
+            downs.append(self.pack_linear([down], split="input", rank=rank, world_size=world_size))
+        halves = (cast("list[NativeLinear]", linears) for linears in (ups, downs))
+        return NativeMixture(*(NativeExperts(linears, self.dtype) for linears in halves))
+
+    def route(self, rows: torch.Tensor, router: NativeRouter) -> NativeRoutes:
+        """Chooses by float32 logits, and sorts the choices by expert."""
+        num_rows, top_k = rows.shape[0], router.top_k
+        logits = self._multiply(rows, router.linear, torch.float32)
+        routes = NativeRoutes(
+            experts=self._empty(num_rows, top_k, torch.int32),
+            weights=self._empty(num_rows, top_k, torch.float32),
+            places=self._empty(num_rows, top_k, torch.int32),
+            rows=self._empty(num_rows, top_k, torch.int64),
+            group_starts=self._empty(1, router.linear.out_features + 1, torch.int32),
+        )
+        self._call("route", router.arguments(logits, routes))
+        return routes
+
+    def experts_add(
+        self, rows: torch.Tensor, routes: NativeRoutes, experts: NativeMixture, residual: torch.Tensor
+    ) -> None:
+        """Computes all experts' rows at once, then adds up each row's choices in float32."""
+        num_rows, top_k = routes.weights.shape
+        hidden = self._empty(num_rows, top_k * experts.up.num_results, self.dtype)
+        self._call("grouped_linear", experts.up.arguments(rows, hidden, routes, gathers=True))
+        results = self._empty(num_rows, top_k * experts.down.num_results, torch.float32)
+        self._call("grouped_linear", experts.down.arguments(hidden, results, routes, gathers=False))
+        self._call("combine", combine_arguments(residual, results, routes))
 
     def allocate_kv_cache(self, config: KVCacheConfig) -> list[NativeKVCache]:
         """Allocates K and V of every layer, in the groups' own dtypes."""

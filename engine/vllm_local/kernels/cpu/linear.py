@@ -10,7 +10,8 @@ import torch
 from vllm_local.kernels.cpu.library import NativeLibrary, dtype_code
 from vllm_local.kernels.interface import Activation
 
-_ACTIVATIONS: Mapping[Activation | None, int] = {None: 0, "silu": 1, "gelu": 2, "gelu_tanh": 3, "relu": 4}
+ACTIVATIONS: Mapping[Activation | None, int] = {None: 0, "silu": 1, "gelu": 2, "gelu_tanh": 3, "relu": 4}
+"""Numbers that stand for activations in the C interface (ACTIVATION_* in native/api.h)."""
 
 _ALIGNMENT = 64
 """Bytes: a cache line."""
@@ -36,6 +37,7 @@ class LinearArguments(ctypes.Structure):
 
     _fields_ = (
         ("input", ctypes.c_void_p),
+        ("input_rows", ctypes.c_void_p),
         ("weight", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         ("output", ctypes.c_void_p),
@@ -95,7 +97,7 @@ class NativeLinear:
             in_features=self.in_features,
             out_features=self.out_features,
             weight_dtype=dtype_code(weight.dtype),
-            activation=_ACTIVATIONS[activation],
+            activation=ACTIVATIONS[activation],
             gated=gated,
         )
 

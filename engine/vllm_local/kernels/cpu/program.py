@@ -16,7 +16,10 @@ from vllm_local.kernels.interface import Network
 if TYPE_CHECKING:
     from vllm_local.kernels.cpu.backend import NativeKernels
 
-_KINDS = {"norm": 0, "linear": 1, "rotate_and_cache": 2, "attend": 3}
+_KINDS = {
+    name: kind
+    for kind, name in enumerate(("norm", "linear", "rotate_and_cache", "attend", "route", "grouped_linear", "combine"))
+}
 """OPERATION_* of native/api.h."""
 
 

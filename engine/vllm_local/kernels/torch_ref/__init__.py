@@ -6,6 +6,7 @@
 | `linear.py` | packed linears: oneDNN's layout on the CPU, plain rows elsewhere |
 | `norm.py` | root-mean-square norm and layer norm |
 | `attention.py` | rotation, KV write and paged attention of one layer |
+| `experts.py` | mixtures of experts: routing, and one expert after the other |
 | `kv_cache.py` | the paged K and V of one layer |
 | `step.py` | what all layers of a step share: groups of requests, gathered blocks, masks, rotations |
 

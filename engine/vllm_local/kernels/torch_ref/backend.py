@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
@@ -14,6 +14,7 @@ from vllm_local.kernels.interface import (
     Activation,
     AttentionMetadata,
     AttentionSpec,
+    ExpertWeights,
     Network,
     NormKind,
     PackedLinear,
@@ -22,6 +23,7 @@ from vllm_local.kernels.interface import (
 )
 from vllm_local.kernels.linear_parts import merge_parts
 from vllm_local.kernels.torch_ref.attention import TorchAttention
+from vllm_local.kernels.torch_ref.experts import TorchExpert, TorchRouter, TorchRoutes
 from vllm_local.kernels.torch_ref.kv_cache import TorchKVCache
 from vllm_local.kernels.torch_ref.linear import TorchLinear, make_linear
 from vllm_local.kernels.torch_ref.norm import LayerNorm, RmsNorm
@@ -174,6 +176,35 @@ class TorchKernels:
         """Multiplies in the model's dtype, then converts."""
         logits = cast("TorchLinear", linear)(rows).float()
         return logits if scale == 1.0 else logits.mul_(scale)
+
+    def pack_router(self, weight: torch.Tensor, *, top_k: int, normalises: bool) -> TorchRouter:
+        """Rounds the weight to the model's dtype, and keeps it in float32."""
+        return TorchRouter(self._float32(weight.to(self.dtype)), top_k, normalises)
+
+    def pack_experts(
+        self, experts: Iterable[ExpertWeights], *, activation: Activation, rank: int = 0, world_size: int = 1
+    ) -> list[TorchExpert]:
+        """Packs two linears an expert."""
+        return [
+            TorchExpert(
+                self.pack_activated_linear([gate, up], activation=activation, rank=rank, world_size=world_size),
+                self.pack_linear([down], split="input", rank=rank, world_size=world_size),
+            )
+            for gate, up, down in experts
+        ]
+
+    def route(self, rows: torch.Tensor, router: TorchRouter) -> TorchRoutes:
+        """Chooses by float32 logits."""
+        return router(rows)
+
+    def experts_add(
+        self, rows: torch.Tensor, routes: TorchRoutes, experts: Sequence[TorchExpert], residual: torch.Tensor
+    ) -> None:
+        """Computes one expert's rows after the other, and adds in float32."""
+        for index, choices in routes.by_expert(len(experts)):
+            expert = experts[index]
+            results = self.linear(self.activated_linear(rows[choices.rows], expert.up), expert.down)
+            residual.index_add_(0, choices.rows, results.float() * choices.weights[:, None])
 
     def allocate_kv_cache(self, config: KVCacheConfig) -> list[TorchKVCache]:
         """Allocates K and V of every layer, in the groups' own dtypes."""

@@ -16,6 +16,8 @@ FAMILIES: Mapping[str, str] = {
     "LlamaForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "MixtralForCausalLM": "mixtral",
     "MptForCausalLM": "mpt",
     "MPTForCausalLM": "mpt",
 }

@@ -75,12 +75,15 @@ def read_llama_like(
     )
 
 
-def read_attention(fields: ConfigFields, *, default_head_size: int | None = None) -> AttentionSpec:
+def read_attention(
+    fields: ConfigFields, *, default_head_size: int | None = None, default_theta: float = 10000.0
+) -> AttentionSpec:
     """Reads heads and rotation.
 
     Args:
         fields: The config.
         default_head_size: Of families that do not derive it from the hidden size.
+        default_theta: The rotation's base where the config states none.
     """
     num_heads = fields.integer("num_attention_heads", maximum=65536)
     num_kv_heads = fields.integer("num_key_value_heads", default=num_heads, maximum=num_heads)
@@ -93,7 +96,7 @@ def read_attention(fields: ConfigFields, *, default_head_size: int | None = None
         num_kv_heads=num_kv_heads,
         head_size=head_size,
         softmax_scale=head_size**-0.5,
-        rotary_frequencies=_read_frequencies(fields, head_size),
+        rotary_frequencies=_read_frequencies(fields, head_size, default_theta),
     )
 
 
@@ -111,10 +114,10 @@ def read_head_size(fields: ConfigFields, num_heads: int, default: int | None = N
     return head_size
 
 
-def _read_frequencies(fields: ConfigFields, head_size: int) -> tuple[float, ...]:
+def _read_frequencies(fields: ConfigFields, head_size: int, default_theta: float) -> tuple[float, ...]:
     """Reads `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling` (4)."""
     rope = fields.mapping("rope_parameters" if "rope_parameters" in fields else "rope_scaling")
-    theta = (rope if "rope_theta" in rope else fields).number("rope_theta", default=10000.0, above=1.0)
+    theta = (rope if "rope_theta" in rope else fields).number("rope_theta", default=default_theta, above=1.0)
     for place in (rope, fields):
         place.require("partial_rotary_factor", 1, 1.0)
     for layer_type in ("full_attention", "sliding_attention"):

@@ -138,10 +138,11 @@ VLLM_LOCAL_API void vllm_local_pack(const PackArguments* arguments);
 // A gated linear has half as many results as outputs: activation(gate) · (the other half).
 // Each result is summed up over the inputs in their order, whatever the number of rows and threads.
 typedef struct {
-  const void* input;   // [num_rows, in_features] of input_dtype
-  const void* weight;  // packed
-  const float* bias;   // packed, or null
-  void* output;        // [num_rows, results] of output_dtype
+  const void* input;          // [num_rows, in_features] of input_dtype
+  const int64_t* input_rows;  // [num_rows], which rows of input to take, or null: all in their order
+  const void* weight;         // packed
+  const float* bias;          // packed, or null
+  void* output;               // [num_rows, results] of output_dtype
   int64_t num_rows;
   int64_t in_features;
   int64_t out_features;
@@ -157,6 +158,56 @@ typedef struct {
 } LinearArguments;
 
 VLLM_LOCAL_API void vllm_local_linear(const LinearArguments* arguments);
+
+// ── Mixtures of experts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+// Chooses each row's experts by its logits [num_rows, num_experts], and sorts all choices by expert.
+typedef struct {
+  const float* logits;
+  float* weights;         // [num_rows, top_k], largest first
+  int32_t* experts;       // [num_rows, top_k]
+  int32_t* places;        // [num_rows, top_k], where each choice stands among all, sorted by expert
+  int64_t* rows;          // [num_rows · top_k], whose choice stands there
+  int32_t* group_starts;  // [num_experts + 1], where each expert's begin
+  int64_t num_rows;
+  int64_t num_experts;
+  int64_t top_k;       // at most num_experts
+  int32_t normalises;  // 1: a row's weights add up to 1; 0: the softmax over all experts does
+} RouteArguments;
+
+VLLM_LOCAL_API void vllm_local_route(const RouteArguments* arguments);
+
+// A linear for each group of rows: group_starts[g] … group_starts[g + 1], times weights[g]; see LinearArguments.
+typedef struct {
+  const void* input;            // [rows, in_features] of input_dtype
+  const int64_t* input_rows;    // [rows of all groups], which rows of input to take, or null: all in their order
+  void* output;                 // [rows of all groups, results] of output_dtype
+  const void* const* weights;   // [num_groups], packed
+  const int32_t* group_starts;  // [num_groups + 1]
+  int64_t num_groups;
+  int64_t in_features;
+  int64_t out_features;
+  int32_t weight_dtype;
+  int32_t input_dtype;
+  int32_t output_dtype;
+  int32_t activation;
+  int32_t gated;
+} GroupedLinearArguments;
+
+VLLM_LOCAL_API void vllm_local_grouped_linear(const GroupedLinearArguments* arguments);
+
+// residual[row] += the sum of weights[row, choice] · results[places[row, choice]], over the choices in their order.
+typedef struct {
+  float* residual;        // [num_rows, size]
+  const float* results;   // [num_rows · top_k, size]
+  const float* weights;   // [num_rows, top_k]
+  const int32_t* places;  // [num_rows, top_k]
+  int64_t num_rows;
+  int64_t size;
+  int64_t top_k;
+} CombineArguments;
+
+VLLM_LOCAL_API void vllm_local_combine(const CombineArguments* arguments);
 
 // Asks the system for huge pages; does nothing where it has none.
 VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);
@@ -176,7 +227,15 @@ VLLM_LOCAL_API void vllm_local_embed(const EmbedArguments* arguments);
 
 // ── Programs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-enum { OPERATION_NORM = 0, OPERATION_LINEAR = 1, OPERATION_ROTATE_AND_CACHE = 2, OPERATION_ATTEND = 3 };
+enum {
+  OPERATION_NORM = 0,
+  OPERATION_LINEAR = 1,
+  OPERATION_ROTATE_AND_CACHE = 2,
+  OPERATION_ATTEND = 3,
+  OPERATION_ROUTE = 4,
+  OPERATION_GROUPED_LINEAR = 5,
+  OPERATION_COMBINE = 6,
+};
 
 // A call of one of the functions above.
 typedef struct {

@@ -4,19 +4,15 @@
 
 #include "api.h"
 #include "kernel_table.h"
+#include "routing.h"
 #include "thread_pool.h"
+
+#if defined(VLLM_LOCAL_X86)
+#include "x86_features.h"
+#endif
 
 namespace vllm_local {
 namespace {
-
-#if defined(VLLM_LOCAL_X86)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
-#endif
 
 // Best first; the machine's own come before the one that runs everywhere.
 const KernelTable* tables(int* count) {
@@ -24,11 +20,12 @@ const KernelTable* tables(int* count) {
   static const int num_found = [] {
     int number = 0;
 #if defined(VLLM_LOCAL_X86)
+    const X86Features features = x86_features();
 #if defined(VLLM_LOCAL_AVX512_BF16)
-    if (has_avx512() && __builtin_cpu_supports("avx512bf16")) found[number++] = avx512_bf16_kernels();
+    if (features.avx512_bf16) found[number++] = avx512_bf16_kernels();
 #endif
-    if (has_avx512()) found[number++] = avx512_kernels();
-    if (has_avx2()) found[number++] = avx2_kernels();
+    if (features.avx512) found[number++] = avx512_kernels();
+    if (features.avx2) found[number++] = avx2_kernels();
 #elif defined(VLLM_LOCAL_NEON)
     found[number++] = neon_kernels();
 #endif
@@ -88,6 +85,12 @@ int64_t vllm_local_packed_bytes(const PackArguments* arguments) { return kernels
 void vllm_local_pack(const PackArguments* arguments) { kernels().pack(*arguments); }
 
 void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arguments); }
+
+void vllm_local_route(const RouteArguments* arguments) { vllm_local::route(*arguments); }
+
+void vllm_local_grouped_linear(const GroupedLinearArguments* arguments) { kernels().grouped_linear(*arguments); }
+
+void vllm_local_combine(const CombineArguments* arguments) { kernels().combine(*arguments); }
 
 void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }
 

@@ -332,12 +332,12 @@ VLLM_LOCAL_INLINE void store_partial(Number* target, typename Isa::Vector a, int
 
 // A whole vector, or what is left of a row.
 template <typename Isa, typename Number>
-VLLM_LOCAL_INLINE typename Isa::Vector load_up_to(const Number* source, long left) {
+VLLM_LOCAL_INLINE typename Isa::Vector load_up_to(const Number* source, int64_t left) {
   return left >= Isa::kWidth ? Isa::load(source) : load_partial<Isa>(source, static_cast<int>(left));
 }
 
 template <typename Isa, typename Number>
-VLLM_LOCAL_INLINE void store_up_to(Number* target, typename Isa::Vector a, long left) {
+VLLM_LOCAL_INLINE void store_up_to(Number* target, typename Isa::Vector a, int64_t left) {
   if (left >= Isa::kWidth) {
     Isa::store(target, a);
   } else {

@@ -123,7 +123,8 @@ void pack_inputs(const LinearArguments& arguments, int64_t first, int count, typ
     for (int64_t step = 0; step < steps; step++) target[step * count] = F::step(row, step, arguments.in_features);
   };
   for (int i = 0; i < count; i++) {
-    const int64_t at = (first + i) * arguments.input_stride;
+    const int64_t row = arguments.input_rows == nullptr ? first + i : arguments.input_rows[first + i];
+    const int64_t at = row * arguments.input_stride;
     if (arguments.input_dtype == DTYPE_BFLOAT16) {
       pack_row(static_cast<const bfloat16*>(arguments.input) + at, packed + i);
     } else {
@@ -132,31 +133,37 @@ void pack_inputs(const LinearArguments& arguments, int64_t first, int count, typ
   }
 }
 
-// At most a tile of rows: every thread takes the inputs for itself, which costs less than waiting for another.
+// At most a tile of rows times some of the panels, on the calling thread.
 template <typename F>
-void multiply_few_rows(const LinearArguments& arguments) {
+void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   using Isa = typename F::Isa;
   using Step = typename F::Step;
   constexpr int kColumns = kPanelColumns<Isa>;
   const int rows = static_cast<int>(arguments.num_rows);
   const int64_t size = panel_size<F>(arguments.in_features);
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
-  const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kColumns;
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
-  parallel([&](int thread, int num_threads) {
-    auto* inputs = static_cast<Step*>(scratch(Scratch::kInput, rows * steps * sizeof(Step)));
-    pack_inputs<F>(arguments, 0, rows, inputs);
-    const Share share = share_of(panels, thread, num_threads);
-    const int at_once = panels_at_once<Isa>(rows);
-    alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
-    for (int64_t panel = share.begin; panel < share.end;) {
-      const bool all = share.end - panel >= at_once;
-      multiply_rows<F>(rows, all, inputs, weights + panel * size, size, steps, false, sums);
-      const int64_t end = panel + (all ? at_once : 1);
-      for (const float* sum = sums; panel < end; panel++) {
-        for (int row = 0; row < rows; row++, sum += kColumns) finish_row<Isa>(arguments, sum, row, panel);
-      }
+  auto* inputs = static_cast<Step*>(scratch(Scratch::kInput, rows * steps * sizeof(Step)));
+  pack_inputs<F>(arguments, 0, rows, inputs);
+  const int at_once = panels_at_once<Isa>(rows);
+  alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
+  for (int64_t panel = panels.begin; panel < panels.end;) {
+    const bool all = panels.end - panel >= at_once;
+    multiply_rows<F>(rows, all, inputs, weights + panel * size, size, steps, false, sums);
+    const int64_t end = panel + (all ? at_once : 1);
+    for (const float* sum = sums; panel < end; panel++) {
+      for (int row = 0; row < rows; row++, sum += kColumns) finish_row<Isa>(arguments, sum, row, panel);
     }
+  }
+}
+
+// At most a tile of rows: every thread takes the inputs for itself, which costs less than waiting for another.
+template <typename F>
+void multiply_few_rows(const LinearArguments& arguments) {
+  using Isa = typename F::Isa;
+  const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kPanelColumns<Isa>;
+  parallel([&](int thread, int num_threads) {
+    multiply_panels<F>(arguments, share_of(panels, thread, num_threads));
   });
 }
 

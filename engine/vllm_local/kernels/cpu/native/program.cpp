@@ -31,6 +31,19 @@ void run_attend(AttendArguments call, const RunArguments& run) {
   vllm_local_attend(&call);
 }
 
+void run_route(RouteArguments call, const RunArguments& run) {
+  call.num_rows = run.step->num_tokens;
+  vllm_local_route(&call);
+}
+
+void run_grouped_linear(const GroupedLinearArguments& call) { vllm_local_grouped_linear(&call); }
+
+void run_combine(CombineArguments call, const RunArguments& run) {
+  call.num_rows = run.step->num_tokens;
+  call.residual = run.residual;
+  vllm_local_combine(&call);
+}
+
 void run_operation(const Operation& operation, const RunArguments& run) {
   switch (operation.kind) {
     case OPERATION_NORM:
@@ -41,6 +54,12 @@ void run_operation(const Operation& operation, const RunArguments& run) {
       return run_rotate(arguments_of<RotateArguments>(operation), run);
     case OPERATION_ATTEND:
       return run_attend(arguments_of<AttendArguments>(operation), run);
+    case OPERATION_ROUTE:
+      return run_route(arguments_of<RouteArguments>(operation), run);
+    case OPERATION_GROUPED_LINEAR:
+      return run_grouped_linear(arguments_of<GroupedLinearArguments>(operation));
+    case OPERATION_COMBINE:
+      return run_combine(arguments_of<CombineArguments>(operation), run);
   }
 }
 
