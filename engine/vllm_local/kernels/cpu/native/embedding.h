@@ -41,7 +41,7 @@ void embed_rows(const EmbedArguments& arguments, const Share& rows) {
 
 template <typename Isa>
 void embed(const EmbedArguments& arguments) {
-  parallel([&](int thread, int num_threads) {
+  parallel_rows(arguments.num_rows, arguments.size, [&](int thread, int num_threads) {
     const Share rows = share_of(arguments.num_rows, thread, num_threads);
     if (arguments.dtype == DTYPE_BFLOAT16) {
       embed_rows<Isa, bfloat16>(arguments, rows);

@@ -28,11 +28,14 @@ constexpr int panels_at_once(int rows) {
   return panels < 1 ? 1 : panels > 4 ? 4 : panels;
 }
 
+// Weights of one panel that are fetched ahead while a few rows are multiplied with it: the machine itself looks less far.
+constexpr int64_t kBytesAhead = 2 << 10;
+
 // Sums [Panels][Rows][columns] of inputs [steps][Rows] times weights [steps][columns] of neighbouring panels, in
-// addition to what is there already if it continues.
-template <typename F, int Rows, int Panels>
+// addition to what is there already if it continues. Weights that lie so many numbers ahead are fetched meanwhile.
+template <typename F, int Rows, int Panels, bool kFetches>
 void multiply_tile(const typename F::Step* inputs, const typename F::Weight* weights, int64_t panel_size, int64_t steps,
-                   bool continues, float* sums) {
+                   int64_t ahead, bool continues, float* sums) {
   using Isa = typename F::Isa;
   constexpr int kVectors = Isa::kPanelVectors, kColumns = kPanelColumns<Isa>;
   typename Isa::Vector sum[Panels][Rows][kVectors];
@@ -45,6 +48,7 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
     for (int panel = 0; panel < Panels; panel++) {
       typename F::Loaded weight[kVectors];
       F::load(weights + panel * panel_size, weight);
+      if constexpr (kFetches) __builtin_prefetch(weights + ahead);
       VLLM_LOCAL_UNROLL
       for (int row = 0; row < Rows; row++) {
         const typename F::Loaded input = F::broadcast(inputs[row]);
@@ -59,19 +63,22 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
   for (int i = 0; i < Panels * Rows * kVectors; i++) Isa::store(sums + i * Isa::kWidth, (&sum[0][0][0])[i]);
 }
 
-// The same for any number of rows up to a tile; `at_once` panels, or one.
+// The same for any number of rows up to a tile; `at_once` panels, or one. Nothing is fetched where `ahead` is 0.
 template <typename F, int Rows = 1>
 VLLM_LOCAL_INLINE void multiply_rows(int rows, bool at_once, const typename F::Step* inputs,
                                      const typename F::Weight* weights, int64_t panel_size, int64_t steps,
-                                     bool continues, float* sums) {
+                                     int64_t ahead, bool continues, float* sums) {
   if constexpr (Rows <= F::Isa::kTileRows) {
+    constexpr int kPanels = panels_at_once<typename F::Isa>(Rows);
     if (rows != Rows) {
-      multiply_rows<F, Rows + 1>(rows, at_once, inputs, weights, panel_size, steps, continues, sums);
-    } else if (at_once) {
-      constexpr int kPanels = panels_at_once<typename F::Isa>(Rows);
-      multiply_tile<F, Rows, kPanels>(inputs, weights, panel_size, steps, continues, sums);
+      multiply_rows<F, Rows + 1>(rows, at_once, inputs, weights, panel_size, steps, ahead, continues, sums);
+    } else if (at_once && kPanels > 1) {
+      // Several panels are several streams, which the machine follows well by itself.
+      multiply_tile<F, Rows, kPanels, false>(inputs, weights, panel_size, steps, ahead, continues, sums);
+    } else if (ahead > 0) {
+      multiply_tile<F, Rows, 1, true>(inputs, weights, panel_size, steps, ahead, continues, sums);
     } else {
-      multiply_tile<F, Rows, 1>(inputs, weights, panel_size, steps, continues, sums);
+      multiply_tile<F, Rows, 1, false>(inputs, weights, panel_size, steps, ahead, continues, sums);
     }
   }
 }
@@ -140,6 +147,7 @@ void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   using Step = typename F::Step;
   constexpr int kColumns = kPanelColumns<Isa>;
   const int rows = static_cast<int>(arguments.num_rows);
+  constexpr int64_t kAhead = kBytesAhead / static_cast<int64_t>(sizeof(typename F::Weight));
   const int64_t size = panel_size<F>(arguments.in_features);
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
@@ -149,7 +157,7 @@ void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
   for (int64_t panel = panels.begin; panel < panels.end;) {
     const bool all = panels.end - panel >= at_once;
-    multiply_rows<F>(rows, all, inputs, weights + panel * size, size, steps, false, sums);
+    multiply_rows<F>(rows, all, inputs, weights + panel * size, size, steps, kAhead, false, sums);
     const int64_t end = panel + (all ? at_once : 1);
     for (const float* sum = sums; panel < end; panel++) {
       for (int row = 0; row < rows; row++, sum += kColumns) finish_row<Isa>(arguments, sum, row, panel);
@@ -193,8 +201,11 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
     for (int64_t tile = 0; tile < tiles.count; tile++) {
       const int64_t begin = tiles.begin(tile);
       const int height = tiles.height(tile);
+      // The last tile fetches the next block, so that the first one does not wait for it.
+      const int64_t ahead = tile + 1 == tiles.count ? length * F::kInputsPerStep * kColumns : 0;
       multiply_rows<F>(height, false, inputs + begin * steps + step * height,
-                       weights + step * F::kInputsPerStep * kColumns, 0, length, step > 0, sums + begin * kColumns);
+                       weights + step * F::kInputsPerStep * kColumns, 0, length, ahead, step > 0,
+                       sums + begin * kColumns);
     }
   }
   for (int64_t row = 0; row < tiles.num_rows; row++) {

@@ -64,7 +64,7 @@ void norm_row(const NormArguments& arguments, int64_t index) {
 
 template <typename Isa>
 void norm(const NormArguments& arguments) {
-  parallel([&](int thread, int num_threads) {
+  parallel_rows(arguments.num_rows, arguments.size, [&](int thread, int num_threads) {
     const Share rows = share_of(arguments.num_rows, thread, num_threads);
     for (int64_t row = rows.begin; row < rows.end; row++) {
       if (arguments.dtype == DTYPE_BFLOAT16) {

@@ -11,9 +11,6 @@
 namespace vllm_local {
 namespace {
 
-// Below so many numbers a thread works alone: waking another takes as long.
-constexpr int64_t kNumbersPerThread = 4096;
-
 template <typename Isa, typename Number>
 void load_clipped(const Number* source, int size, float clip, float* head) {
   for (int i = 0; i < size; i += Isa::kWidth) {
@@ -94,17 +91,12 @@ void rotate_and_cache_as(const RotateArguments& arguments) {
   const PagedCache<Number> cache(*arguments.cache);
   const int64_t num_tokens = arguments.step->num_tokens;
   const int64_t numbers = (arguments.layer->num_heads + 2 * arguments.layer->num_kv_heads) * arguments.layer->head_size;
-  const auto process = [&](int thread, int num_threads) {
+  parallel_rows(num_tokens, numbers, [&](int thread, int num_threads) {
     const Share tokens = share_of(num_tokens, thread, num_threads);
     for (int64_t token = tokens.begin; token < tokens.end; token++) {
       rotate_and_cache_token<Isa>(arguments, cache, token);
     }
-  };
-  if (num_tokens == 1 || num_tokens * numbers < 2 * kNumbersPerThread) {
-    process(0, 1);
-  } else {
-    parallel(process);
-  }
+  });
 }
 
 template <typename Isa>

@@ -25,6 +25,16 @@ static inline void parallel(const Function& function) {
       &function);
 }
 
+// Numbers that a thread looks at in the time that it takes to wake another.
+constexpr int64_t kNumbersPerThread = 4096;
+
+// Runs function(thread, num_threads) for rows of so many numbers each; on the calling thread where they are few.
+template <typename Function>
+static inline void parallel_rows(int64_t num_rows, int64_t row_size, const Function& function) {
+  if (num_rows == 1 || num_rows * row_size < 2 * kNumbersPerThread) return function(0, 1);
+  parallel(function);
+}
+
 // The range of a thread's share of `count` equal items.
 struct Share {
   int64_t begin;
