@@ -144,7 +144,7 @@ def test_bfloat16_is_as_near_as_transformers_own(name: str, tmp_path: Path):
     assert ours < 0.05**2 * scale
 
 
-@pytest.mark.parametrize("name", ["llama-mha-bias", "qwen3-bias-tied", "mpt-8-heads"])
+@pytest.mark.parametrize("name", ["llama-mha-bias", "qwen3-bias-tied", "qwen3-moe", "mpt-8-heads"])
 def test_shards_hold_the_same_model(name: str, tmp_path: Path):
     reference = save_reference(name, tmp_path, max_shard_size="60KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
@@ -161,7 +161,7 @@ def test_half_precision_files_computed_in_float32(stored: torch.dtype, tmp_path:
     assert error(reference, item.token_ids, rows) <= TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["llama-gqa", "qwen2-mha-tied"])
+@pytest.mark.parametrize("name", ["llama-gqa", "qwen2-mha-tied", "mixtral"])
 def test_weight_bytes_are_what_the_weights_take(name: str, tmp_path: Path):
     reference = save_reference(name, tmp_path)
     numbers = sum(parameter.numel() for parameter in reference.parameters())

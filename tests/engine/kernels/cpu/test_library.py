@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,29 @@ def test_the_environment_names_the_instruction_set(monkeypatch: pytest.MonkeyPat
 def test_an_instruction_set_that_is_not_there(library: NativeLibrary):
     with pytest.raises(InvalidConfigError, match="'mmx'"):
         library.use_isa("mmx")
+
+
+_CPU_FLAGS = {"avx2": {"avx2", "fma", "f16c"}}
+_CPU_FLAGS["avx512"] = _CPU_FLAGS["avx2"] | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+_CPU_FLAGS["avx512_bf16"] = _CPU_FLAGS["avx512"] | {"avx512_bf16"}
+
+
+@needs_library
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="reads Linux's list for x86")
+@pytest.mark.parametrize("name", _CPU_FLAGS)
+def test_the_machines_instruction_sets_are_those_that_the_system_lists(name: str) -> None:
+    library = load_library()
+    assert library is not None
+    (line, *_) = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")]
+    before = library.isa
+    try:
+        library.use_isa(name)
+    except InvalidConfigError:
+        found = False
+    else:
+        found = True
+    library.use_isa(before)
+    assert found == (set(line.split()) >= _CPU_FLAGS[name])
 
 
 _FORK = """
