@@ -29,36 +29,28 @@ class RouteArguments(ctypes.Structure):
     )
 
 
-class GroupedLinearArguments(ctypes.Structure):
-    """`GroupedLinearArguments` of native/api.h."""
+class ExpertsArguments(ctypes.Structure):
+    """`ExpertsArguments` of native/api.h."""
 
     _fields_ = (
         ("input", ctypes.c_void_p),
-        ("output", ctypes.c_void_p),
-        ("weights", ctypes.c_void_p),
-        ("group_starts", ctypes.c_void_p),
-        ("num_groups", ctypes.c_int64),
-        ("in_features", ctypes.c_int64),
-        ("out_features", ctypes.c_int64),
-        ("weight_dtype", ctypes.c_int32),
-        ("input_dtype", ctypes.c_int32),
-        ("output_dtype", ctypes.c_int32),
-        ("activation", ctypes.c_int32),
-        ("gated", ctypes.c_int32),
-    )
-
-
-class CombineArguments(ctypes.Structure):
-    """`CombineArguments` of native/api.h."""
-
-    _fields_ = (
         ("residual", ctypes.c_void_p),
-        ("results", ctypes.c_void_p),
+        ("gated", ctypes.c_void_p),
+        ("down", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
         ("places", ctypes.c_void_p),
+        ("rows", ctypes.c_void_p),
+        ("group_starts", ctypes.c_void_p),
+        ("gathered", ctypes.c_void_p),
+        ("inner", ctypes.c_void_p),
+        ("results", ctypes.c_void_p),
         ("num_rows", ctypes.c_int64),
-        ("size", ctypes.c_int64),
+        ("num_experts", ctypes.c_int64),
         ("top_k", ctypes.c_int64),
+        ("hidden_size", ctypes.c_int64),
+        ("intermediate_size", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
     )
 
 
@@ -130,68 +122,47 @@ class NativeExperts:
     """All experts of a mixture."""
 
     def __init__(
-        self, library: NativeLibrary, ups: Sequence[NativeLinear], downs: Sequence[NativeLinear], dtype: torch.dtype
+        self, library: NativeLibrary, gated: Sequence[NativeLinear], down: Sequence[NativeLinear], dtype: torch.dtype
     ) -> None:
         """Keeps the weights.
 
         Args:
             library: The native library.
-            ups: Every expert's gate and up, with activation.
-            downs: Every expert's second half.
-            dtype: The weights' dtype.
+            gated: Every expert's gate and up, with activation.
+            down: Every expert's second half.
+            dtype: The model's dtype.
         """
-        self._up = _GroupedLinear(library, ups, dtype, gated=True)
-        self._down = _GroupedLinear(library, downs, dtype, gated=False)
-        self._combine = library.function("combine")
+        self._experts = library.function("experts")
+        self._linears = gated, down
+        self._addresses = [torch.tensor([linear.address for linear in half]) for half in self._linears]
+        self._dtype = dtype
 
     def add_to(self, residual: torch.Tensor, rows: torch.Tensor, routes: NativeRoutes) -> None:
         """Adds the weighed sum of each row's experts to the residual stream [T, H] (float32) in place."""
-        inputs = rows.index_select(0, routes.rows)
-        hidden = self._up(inputs, routes.group_starts, rows.dtype)
-        results = self._down(hidden, routes.group_starts, torch.float32)
+        gated, down = self._addresses
+        first, second = (half[0] for half in self._linears)
         num_rows, top_k = routes.weights.shape
-        arguments = CombineArguments(
+        gathered = torch.empty((num_rows * top_k, first.in_features), dtype=self._dtype)
+        inner = torch.empty((num_rows * top_k, second.in_features), dtype=self._dtype)
+        results = torch.empty((num_rows * top_k, second.out_features))
+        arguments = ExpertsArguments(
+            input=rows.data_ptr(),
             residual=residual.data_ptr(),
-            results=results.data_ptr(),
+            gated=gated.data_ptr(),
+            down=down.data_ptr(),
             weights=routes.weights.data_ptr(),
             places=routes.places.data_ptr(),
+            rows=routes.rows.data_ptr(),
+            group_starts=routes.group_starts.data_ptr(),
+            gathered=gathered.data_ptr(),
+            inner=inner.data_ptr(),
+            results=results.data_ptr(),
             num_rows=num_rows,
-            size=residual.shape[1],
+            num_experts=len(gated),
             top_k=top_k,
+            hidden_size=second.out_features,
+            intermediate_size=second.in_features,
+            dtype=dtype_code(self._dtype),
+            activation=ACTIVATIONS[first.activation],
         )
-        self._combine(ctypes.byref(arguments))
-
-
-class _GroupedLinear:
-    """Linears of one shape, each for a group of rows."""
-
-    def __init__(
-        self, library: NativeLibrary, linears: Sequence[NativeLinear], dtype: torch.dtype, *, gated: bool
-    ) -> None:
-        self._dtype = dtype
-        self._function = library.function("grouped_linear")
-        self._linears = linears
-        self._weights = torch.tensor([linear.address for linear in linears], dtype=torch.int64)
-        self._gated = gated
-        self._num_results = linears[0].out_features // (2 if gated else 1)
-
-    def __call__(self, rows: torch.Tensor, group_starts: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Returns the results of rows that are sorted by group, in a dtype."""
-        results = torch.empty((len(rows), self._num_results), dtype=dtype)
-        linear = self._linears[0]
-        arguments = GroupedLinearArguments(
-            input=rows.data_ptr(),
-            output=results.data_ptr(),
-            weights=self._weights.data_ptr(),
-            group_starts=group_starts.data_ptr(),
-            num_groups=len(self._linears),
-            in_features=linear.in_features,
-            out_features=linear.out_features,
-            weight_dtype=dtype_code(self._dtype),
-            input_dtype=dtype_code(rows.dtype),
-            output_dtype=dtype_code(dtype),
-            activation=ACTIVATIONS[linear.activation],
-            gated=self._gated,
-        )
-        self._function(ctypes.byref(arguments))
-        return results
+        self._experts(ctypes.byref(arguments))

@@ -176,36 +176,30 @@ typedef struct {
 
 VLLM_LOCAL_API void vllm_local_route(const RouteArguments* arguments);
 
-// A linear for each group of rows: input[group_starts[g] … group_starts[g + 1]] times weights[g]; see LinearArguments.
+// residual += the weighed sum of each row's experts: down(activation(gate) · up). A row's choices are added up in their
+// order, so that its result does not depend on the rows beside it.
 typedef struct {
-  const void* input;            // [rows of all groups, in_features] of input_dtype
-  void* output;                 // [rows of all groups, results] of output_dtype
-  const void* const* weights;   // [num_groups], packed
-  const int32_t* group_starts;  // [num_groups + 1]
-  int64_t num_groups;
-  int64_t in_features;
-  int64_t out_features;
-  int32_t weight_dtype;
-  int32_t input_dtype;
-  int32_t output_dtype;
-  int32_t activation;
-  int32_t gated;
-} GroupedLinearArguments;
-
-VLLM_LOCAL_API void vllm_local_grouped_linear(const GroupedLinearArguments* arguments);
-
-// residual[row] += the sum of weights[row, choice] · results[places[row, choice]], over the choices in their order.
-typedef struct {
-  float* residual;        // [num_rows, size]
-  const float* results;   // [num_rows · top_k, size]
-  const float* weights;   // [num_rows, top_k]
-  const int32_t* places;  // [num_rows, top_k]
+  const void* input;         // [num_rows, hidden_size] of `dtype`
+  float* residual;           // [num_rows, hidden_size]
+  const void* const* gated;  // [num_experts], gate and up, packed and gated, of `dtype`
+  const void* const* down;   // [num_experts], packed, of `dtype`
+  const float* weights;      // as this and the next three are in RouteArguments
+  const int32_t* places;
+  const int64_t* rows;
+  const int32_t* group_starts;
+  void* gathered;  // [num_rows · top_k, hidden_size] of `dtype`; like the next two for what lies between
+  void* inner;     // [num_rows · top_k, intermediate_size] of `dtype`
+  float* results;  // [num_rows · top_k, hidden_size]
   int64_t num_rows;
-  int64_t size;
+  int64_t num_experts;
   int64_t top_k;
-} CombineArguments;
+  int64_t hidden_size;
+  int64_t intermediate_size;
+  int32_t dtype;
+  int32_t activation;  // one of ACTIVATION_*
+} ExpertsArguments;
 
-VLLM_LOCAL_API void vllm_local_combine(const CombineArguments* arguments);
+VLLM_LOCAL_API void vllm_local_experts(const ExpertsArguments* arguments);
 
 // Asks the system for huge pages; does nothing where it has none.
 VLLM_LOCAL_API void vllm_local_advise_huge_pages(void* memory, int64_t bytes);

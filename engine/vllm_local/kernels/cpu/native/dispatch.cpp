@@ -88,9 +88,7 @@ void vllm_local_linear(const LinearArguments* arguments) { kernels().linear(*arg
 
 void vllm_local_route(const RouteArguments* arguments) { vllm_local::route(*arguments); }
 
-void vllm_local_grouped_linear(const GroupedLinearArguments* arguments) { kernels().grouped_linear(*arguments); }
-
-void vllm_local_combine(const CombineArguments* arguments) { kernels().combine(*arguments); }
+void vllm_local_experts(const ExpertsArguments* arguments) { kernels().experts(*arguments); }
 
 void vllm_local_embed(const EmbedArguments* arguments) { kernels().embed(*arguments); }
 

@@ -10,11 +10,26 @@
 namespace vllm_local {
 namespace {
 
+// Rows group_starts[g] … group_starts[g + 1] of the input times weights[g], without a bias; see LinearArguments.
+struct GroupedLinearArguments {
+  const void* input;           // [rows of all groups, in_features] of `dtype`
+  void* output;                // [rows of all groups, results] of output_dtype
+  const void* const* weights;  // [num_groups], packed, of `dtype`
+  const int32_t* group_starts;
+  int64_t num_groups;
+  int64_t in_features;
+  int64_t out_features;
+  int32_t dtype;
+  int32_t output_dtype;
+  int32_t activation;
+  int32_t gated;
+};
+
 // One group's part, as a linear.
 VLLM_LOCAL_INLINE LinearArguments linear_of_group(const GroupedLinearArguments& arguments, int64_t group) {
   const int64_t first = arguments.group_starts[group];
   const int64_t results = arguments.gated ? arguments.out_features / 2 : arguments.out_features;
-  const int64_t input_bytes = arguments.input_dtype == DTYPE_BFLOAT16 ? sizeof(bfloat16) : sizeof(float);
+  const int64_t input_bytes = arguments.dtype == DTYPE_BFLOAT16 ? sizeof(bfloat16) : sizeof(float);
   const int64_t output_bytes = arguments.output_dtype == DTYPE_BFLOAT16 ? sizeof(bfloat16) : sizeof(float);
   LinearArguments linear = {};
   linear.input = static_cast<const char*>(arguments.input) + first * arguments.in_features * input_bytes;
@@ -25,8 +40,7 @@ VLLM_LOCAL_INLINE LinearArguments linear_of_group(const GroupedLinearArguments& 
   linear.out_features = arguments.out_features;
   linear.output_stride = results;
   linear.scale = 1.0f;
-  linear.weight_dtype = arguments.weight_dtype;
-  linear.input_dtype = arguments.input_dtype;
+  linear.weight_dtype = linear.input_dtype = arguments.dtype;
   linear.output_dtype = arguments.output_dtype;
   linear.activation = arguments.activation;
   linear.gated = arguments.gated;
@@ -73,37 +87,11 @@ void multiply_groups(const GroupedLinearArguments& arguments) {
 
 template <typename Isa>
 void grouped_linear(const GroupedLinearArguments& arguments) {
-  if (arguments.weight_dtype == DTYPE_BFLOAT16) {
+  if (arguments.dtype == DTYPE_BFLOAT16) {
     multiply_groups<Format<Isa, bfloat16>>(arguments);
   } else {
     multiply_groups<Format<Isa, float>>(arguments);
   }
-}
-
-// A row of the residual stream plus the weighed results of its choices, which are added up in their order.
-template <typename Isa>
-VLLM_LOCAL_INLINE void combine_row(const CombineArguments& arguments, int64_t row) {
-  using Vector = typename Isa::Vector;
-  const float* weights = arguments.weights + row * arguments.top_k;
-  const int32_t* places = arguments.places + row * arguments.top_k;
-  float* residual = arguments.residual + row * arguments.size;
-  for (int64_t i = 0; i < arguments.size; i += Isa::kWidth) {
-    const int64_t left = arguments.size - i;
-    Vector sum = Isa::broadcast(0.0f);
-    for (int64_t choice = 0; choice < arguments.top_k; choice++) {
-      const float* result = arguments.results + places[choice] * arguments.size + i;
-      sum = Isa::fma(Isa::broadcast(weights[choice]), load_up_to<Isa>(result, left), sum);
-    }
-    store_up_to<Isa>(residual + i, Isa::add(load_up_to<Isa>(residual + i, left), sum), left);
-  }
-}
-
-template <typename Isa>
-void combine(const CombineArguments& arguments) {
-  parallel([&](int thread, int num_threads) {
-    const Share rows = share_of(arguments.num_rows, thread, num_threads);
-    for (int64_t row = rows.begin; row < rows.end; row++) combine_row<Isa>(arguments, row);
-  });
 }
 
 }  // namespace

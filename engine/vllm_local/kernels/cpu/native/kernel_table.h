@@ -14,8 +14,7 @@ struct KernelTable {
   int64_t (*packed_bytes)(const PackArguments&);
   void (*pack)(const PackArguments&);
   void (*linear)(const LinearArguments&);
-  void (*grouped_linear)(const GroupedLinearArguments&);
-  void (*combine)(const CombineArguments&);
+  void (*experts)(const ExpertsArguments&);
   void (*embed)(const EmbedArguments&);
   void (*rotate_and_cache)(const RotateArguments&);
   ItemKernel attend_item;

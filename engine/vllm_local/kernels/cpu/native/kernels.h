@@ -3,7 +3,7 @@
 
 #include "attention.h"
 #include "embedding.h"
-#include "grouped_linear.h"
+#include "experts.h"
 #include "isa.h"
 #include "kernel_table.h"
 #include "linear.h"
@@ -24,8 +24,7 @@ KernelTable make_table(const char* isa) {
   table.packed_bytes = packed_bytes<Isa>;
   table.pack = pack<Isa>;
   table.linear = linear<Isa>;
-  table.grouped_linear = grouped_linear<Isa>;
-  table.combine = combine<Isa>;
+  table.experts = experts<Isa>;
   table.embed = embed<Isa>;
   table.rotate_and_cache = rotate_and_cache<Isa>;
   table.attend_item = attend_item<Isa>;
