@@ -82,7 +82,8 @@ def _rope_divisors(model: transformers.PreTrainedModel) -> torch.Tensor:
     """Returns what llama.cpp divides the frequencies by [D / 2], where they are scaled."""
     size = _head_size(model)
     plain = model.config.rope_parameters["rope_theta"] ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
-    return (plain / model.base_model.rotary_emb.inv_freq.double()).float()
+    scaled = dict(model.named_buffers())["model.rotary_emb.inv_freq"].double()
+    return (plain / scaled).float()
 
 
 def _head_size(model: transformers.PreTrainedModel) -> int:

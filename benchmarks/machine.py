@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 
-def machine(*packages: str) -> str:
-    """Returns the processor, the threads, and the versions of Python, torch and further packages."""
+def machine(*packages: str, num_threads: int | None = None) -> str:
+    """Returns the processor, the threads (by default torch's), and the versions of Python, torch and other packages."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", *packages))
-    return f"{_processor()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}"
+    threads = f"{num_threads or torch.get_num_threads()} threads"
+    return f"{_processor()}, {threads}, Python {platform.python_version()}, {versions}"
 
 
 def _processor() -> str:
