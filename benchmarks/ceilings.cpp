@@ -27,7 +27,6 @@ constexpr int kVectorBytes = 16;
 constexpr int kFloats = kVectorBytes / static_cast<int>(sizeof(float));
 // As many as hide a multiply-add's latency behind two a cycle, and fit into sixteen registers.
 constexpr int kChains = 12;
-constexpr int kStreams = 4;
 
 typedef float FloatVector __attribute__((vector_size(kVectorBytes)));
 typedef int64_t IntegerVector __attribute__((vector_size(kVectorBytes)));
@@ -54,12 +53,12 @@ double seconds_of(int num_threads, Work work) {
   return now() - began;
 }
 
-// Adds up a part of the memory, read as a few streams side by side.
-void read(const char* memory, int64_t size) {
-  const int64_t stream = size / kStreams / (4 * kVectorBytes) * (4 * kVectorBytes);
+// Adds up a part of the memory, read as some streams side by side.
+void read(const char* memory, int64_t size, int num_streams) {
+  const int64_t stream = size / num_streams / (4 * kVectorBytes) * (4 * kVectorBytes);
   IntegerVector sums[4] = {};
   for (int64_t at = 0; at < stream; at += 4 * kVectorBytes) {
-    for (int i = 0; i < kStreams; i++) {
+    for (int i = 0; i < num_streams; i++) {
       const auto* source = reinterpret_cast<const IntegerVector*>(memory + i * stream + at);
       for (int j = 0; j < 4; j++) sums[j] += source[j];
     }
@@ -96,10 +95,10 @@ void multiply_add_bfloat16(int64_t steps) {
 
 extern "C" {
 
-// Bytes a second that the threads read from memory, each from its share.
-double read_rate(const char* memory, int64_t size, int num_threads) {
+// Bytes a second that the threads read from memory, each from its share, as so many streams.
+double read_rate(const char* memory, int64_t size, int num_streams, int num_threads) {
   const int64_t share = size / num_threads / 4096 * 4096;
-  const double seconds = seconds_of(num_threads, [&](int i) { read(memory + i * share, share); });
+  const double seconds = seconds_of(num_threads, [&](int i) { read(memory + i * share, share, num_streams); });
   return static_cast<double>(share) * num_threads / seconds;
 }
 

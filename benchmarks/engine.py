@@ -5,7 +5,8 @@ Usage: python benchmarks/engine.py [--models qwen2.5-0.5b smollm2-135m llama-3.2
 
 Bench models are real configurations with random weights in bf16 (`models.py`); all sides are shown to compute the same
 log-probabilities before they are timed. Each round does every piece of work on every side, one after the other; the
-machine's ceilings are measured anew before each, since those of a shared machine change. Tables have medians and
+machine's ceilings are measured anew before each, since those of a shared machine change; a figure is compared with the
+highest of its round. Tables have medians and
 spreads. What is not measured anew stays in the file of figures.
 
 - prefill: a prompt that was never seen, to the token that follows.
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ceilings import Ceilings, measure_ceilings, multiplies_bfloat16
+from ceilings import measure_ceilings, multiplies_bfloat16
 from engine_plots import plot_model, plot_shares
 from engine_report import report
 from gguf_file import gguf_file
@@ -85,12 +86,18 @@ class Work:
     arguments: tuple[int, ...]
     is_beside_busy_core: bool = False
 
-    def least_seconds(self, cost: ModelCost, ceilings: Ceilings) -> float:
-        """Returns what the machine needs at least."""
+    @property
+    def sides(self) -> list[str]:
+        """Who does it: beside a busy core a round of transformers' would take as long as all else."""
+        return [side for side in SIDES if not (self.is_beside_busy_core and side == "transformers")]
+
+    def per_token(self, cost: ModelCost) -> dict[str, float]:
+        """Returns what the machine has to do at least for each of the tokens."""
         if self.method == "prefill":
-            return cost.prefill_seconds(self.arguments[0], ceilings)
-        batch, context, _ = self.arguments
-        return cost.decode_seconds(batch, context, ceilings)
+            num_bytes, operations = cost.prefill(self.arguments[0])
+        else:
+            num_bytes, operations = cost.decode(*self.arguments[:2])
+        return {"GB": num_bytes / self.tokens / 1e9, "GFLOP": operations / self.tokens / 1e9}
 
 
 def work_of(model: str) -> list[Work]:
@@ -110,8 +117,9 @@ def main() -> None:
     path = arguments.output / "engine.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for model in arguments.models:
-        figures[model] = measure(model, arguments.rounds, arguments.threads)
-        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for measured in measure(model, arguments.rounds, arguments.threads):
+            figures[model] = measured
+            path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         plot_model(model, figures[model], arguments.output / f"engine-{model}.png")
     text = report(figures)
     (arguments.output / "engine.md").write_text(text, encoding="utf-8")
@@ -119,34 +127,35 @@ def main() -> None:
     Console().print(Markdown(text))
 
 
-def measure(model: str, rounds: int, num_threads: int) -> dict[str, Any]:
-    """Returns a model's figures, a list with one number a round for each."""
+def measure(model: str, rounds: int, num_threads: int) -> Iterator[dict[str, Any]]:
+    """Yields a model's figures after each round, lists with one number a round."""
     folder = bench_model(model)
     gguf_file(folder)
+    library = load_library()
+    assert library is not None, "the native kernels are not there"
     makers = {**SIDES, "timed": TimedEngine} if model == FULL_MODEL else SIDES
     workers = {name: Worker(maker, folder, num_threads) for name, maker in makers.items()}
+    works, cost = work_of(model), ModelCost.of(CONFIGURATIONS[model])
     try:
-        same = differences(workers)
-        measurement = Measurement(ModelCost.of(CONFIGURATIONS[model]), workers, num_threads)
+        setting = {
+            "machine": machine(*PACKAGES, num_threads=num_threads),
+            "instruction set": library.isa,
+            "multiplies": "bfloat16" if multiplies_bfloat16() else "float32",
+            "differences": differences(workers),
+            "per token": {work.name: work.per_token(cost) for work in works},
+        }
+        measurement = Measurement(workers, num_threads)
         _prepare(model, workers)
         for _ in track(range(rounds), model):
-            for work in work_of(model):
-                for side in SIDES:
+            for work in works:
+                for side in work.sides:
                     measurement.do_work(work, side)
             if model == FULL_MODEL:
                 measurement.time_parts()
+            yield {**setting, **measurement.figures}
     finally:
         for worker in workers.values():
             worker.close()
-    library = load_library()
-    assert library is not None, "the native kernels are not there"
-    return {
-        "machine": machine(*PACKAGES, num_threads=num_threads),
-        "instruction set": library.isa,
-        "multiplies": "bfloat16" if multiplies_bfloat16() else "float32",
-        "differences": same,
-        **measurement.figures,
-    }
 
 
 class Measurement:
@@ -156,10 +165,9 @@ class Measurement:
         figures: By work and side, or by part and batch: a list with one number a round for each figure.
     """
 
-    def __init__(self, cost: ModelCost, workers: dict[str, Worker], num_threads: int) -> None:
-        """Takes workers that are prepared."""
+    def __init__(self, workers: dict[str, Worker], num_threads: int) -> None:
+        """Takes the sides' processes."""
         self.figures: dict[str, Any] = {}
-        self._cost = cost
         self._workers = workers
         self._num_threads = num_threads
 
@@ -170,7 +178,6 @@ class Measurement:
             seconds = self._workers[side].ask(work.method, *work.arguments)
         found = {
             "tok/s": work.tokens / seconds,
-            "% of the ceiling": 100 * work.least_seconds(self._cost, ceilings) / seconds,
             "read, GB/s": ceilings.bytes_per_second / 1e9,
             "multiply-adds, GFLOP/s": ceilings.operations_per_second / 1e9,
         }

@@ -6,6 +6,8 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine_report import highest_rates, shares
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -19,22 +21,20 @@ def plot_model(model: str, measured: dict[str, Any], path: Path) -> None:
     works = measured["work"]
     figure = Figure(figsize=(3 * len(works), 3.6), layout="constrained")
     for axes, (name, sides) in zip(figure.subplots(1, len(works)), works.items(), strict=True):
-        _draw_rates(axes, name, sides)
+        _draw_rates(axes, sides, statistics.median(highest_rates(measured, name)))
+        axes.set_title(name, fontsize="medium")
     figure.suptitle(f"{model}, bf16, random weights: tokens per second (median; line: spread; dashed: the ceiling)")
     figure.savefig(path, dpi=100)
 
 
-def _draw_rates(axes: Axes, name: str, sides: dict[str, Any]) -> None:
-    for place, side in enumerate(SIDES):
+def _draw_rates(axes: Axes, sides: dict[str, Any], ceiling: float) -> None:
+    for place, side in enumerate(sides):
         values = sides[side]["tok/s"]
         middle = statistics.median(values)
         reach = ([middle - min(values)], [max(values) - middle])
-        axes.bar_label(axes.bar([place], [middle], 0.8, yerr=reach), fmt="%.4g", padding=2)
-    rates, shares = sides["this engine"]["tok/s"], sides["this engine"]["% of the ceiling"]
-    ceiling = statistics.median(100 * rate / share for rate, share in zip(rates, shares, strict=True))
+        axes.bar_label(axes.bar([place], [middle], 0.8, yerr=reach), fmt="%.3g", padding=2)
     axes.axhline(ceiling, color="grey", linestyle="dashed")
-    axes.set_title(name, fontsize="medium")
-    axes.set_xticks(range(len(SIDES)), SIDES, fontsize="small")
+    axes.set_xticks(range(len(sides)), list(sides), fontsize="small")
 
 
 def plot_shares(figures: dict[str, Any], path: Path) -> None:
@@ -44,12 +44,12 @@ def plot_shares(figures: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     panels = figure.subplots(1, len(figures), sharey=True, squeeze=False)[0]
     for axes, (model, measured) in zip(panels, figures.items(), strict=True):
-        works = {name: sides for name, sides in measured["work"].items() if "busy" not in name}
+        works = [name for name in measured["work"] if "busy" not in name]
         for offset, side in enumerate(SIDES):
-            shares = [statistics.median(sides[side]["% of the ceiling"]) for sides in works.values()]
+            heights = [statistics.median(shares(measured, work, side)) for work in works]
             places = [index + 0.28 * offset for index in range(len(works))]
-            axes.bar_label(axes.bar(places, shares, 0.26, label=side), fmt="%.0f", padding=1, fontsize="small")
-        axes.set_xticks([index + 0.28 for index in range(len(works))], list(works), fontsize="small")
+            axes.bar_label(axes.bar(places, heights, 0.26, label=side), fmt="%.0f", padding=1, fontsize="small")
+        axes.set_xticks([index + 0.28 for index in range(len(works))], works, fontsize="small")
         axes.set_title(model)
     panels[0].set_ylabel("% of the machine's ceiling")
     panels[0].set_ylim(0, 100)

@@ -18,7 +18,7 @@ def report(figures: dict[str, Any]) -> str:
         "# This engine beside llama.cpp and transformers",
         "",
         "Written by `make bench-engine`. Tokens per second, median (and spread) of rounds in which the sides take",
-        "turns; in brackets, the share of what the machine can do at most, measured beside each figure.",
+        "turns; in brackets, the share of what the machine can do at most, which each round measures anew.",
     ]
     for model, measured in figures.items():
         lines += ["", f"## {model}", "", recipe(measured), "", *work_table(measured)]
@@ -29,15 +29,32 @@ def report(figures: dict[str, Any]) -> str:
 
 def recipe(measured: dict[str, Any]) -> str:
     """Says what the figures were measured with, and the ceilings."""
-    sides = [side for work in measured["work"].values() for side in work.values()]
-    read = [value for side in sides for value in side["read, GB/s"]]
-    operations = [value for side in sides for value in side["multiply-adds, GFLOP/s"]]
-    rounds = len(sides[0]["tok/s"])
+    read, operations = (list(values) for values in zip(*ceilings(measured), strict=True))
     return (
-        f"{measured['machine']}; kernels for {measured['instruction set']}; {rounds} rounds. Memory is read at "
+        f"{measured['machine']}; kernels for {measured['instruction set']}; {len(read)} rounds. Memory is read at "
         f"{spread(read)} GB/s, {measured['multiplies']} multiplied and added at {spread(operations)} "
         f"GFLOP/s. transformers computes in {measured['multiplies']}."
     )
+
+
+def ceilings(measured: dict[str, Any]) -> list[tuple[float, float]]:
+    """Returns each round's highest rates: GB/s read, and GFLOP/s."""
+    sides = [side for work in measured["work"].values() for side in work.values()]
+    read = [max(values) for values in zip(*(side["read, GB/s"] for side in sides), strict=True)]
+    operations = [max(values) for values in zip(*(side["multiply-adds, GFLOP/s"] for side in sides), strict=True)]
+    return list(zip(read, operations, strict=True))
+
+
+def highest_rates(measured: dict[str, Any], work: str) -> list[float]:
+    """Returns the tokens per second that each round's ceilings allow for a piece of work."""
+    cost = measured["per token"][work]
+    return [1 / max(cost["GB"] / read, cost["GFLOP"] / operations) for read, operations in ceilings(measured)]
+
+
+def shares(measured: dict[str, Any], work: str, side: str) -> list[float]:
+    """Returns each round's share of the ceiling in percent."""
+    rates = measured["work"][work][side]["tok/s"]
+    return [100 * rate / high for rate, high in zip(rates, highest_rates(measured, work), strict=True)]
 
 
 def work_table(measured: dict[str, Any]) -> list[str]:
@@ -45,7 +62,7 @@ def work_table(measured: dict[str, Any]) -> list[str]:
     lines = [_HEAD, "|---|---|---|---|---|---|"]
     for name, sides in measured["work"].items():
         ratio = median(sides["this engine"]) / median(sides["llama.cpp"])
-        cells = [_cell(sides[side]) for side in ("this engine", "llama.cpp", "transformers")]
+        cells = [_cell(measured, name, side) for side in ("this engine", "llama.cpp", "transformers")]
         lines.append(f"| {name} | {' | '.join(cells)} | {ratio:.2f} | {_target(name, measured)} |")
     return lines
 
@@ -86,9 +103,12 @@ def spread(values: list[float], digits: int = 0) -> str:
     return f"{numbers[0]} ({numbers[1]}–{numbers[2]})"
 
 
-def _cell(found: dict[str, list[float]]) -> str:
+def _cell(measured: dict[str, Any], work: str, side: str) -> str:
+    if side not in measured["work"][work]:
+        return ""
+    found = measured["work"][work][side]
     digits = 1 if median(found) < 100 else 0
-    return f"{spread(found['tok/s'], digits)} [{statistics.median(found['% of the ceiling']):.0f} %]"
+    return f"{spread(found['tok/s'], digits)} [{statistics.median(shares(measured, work, side)):.0f} %]"
 
 
 def _target(name: str, measured: dict[str, Any]) -> str:
@@ -98,6 +118,6 @@ def _target(name: str, measured: dict[str, Any]) -> str:
     if name.startswith("prefill"):
         return "≥ 1.6 × llama.cpp, ≥ 75 %"
     if name == "decode, batch 1":
-        read = statistics.median(measured["work"][name]["this engine"]["read, GB/s"])
+        read = statistics.median(read for read, _ in ceilings(measured))
         return f"≥ 1.15 × llama.cpp, ≥ {75 if read > HIGH_BANDWIDTH else 85} %"
     return "≥ 2 × llama.cpp"

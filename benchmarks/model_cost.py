@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ceilings import Ceilings
-
 NUMBER_BYTES = 2
 """Weights, K and V are bfloat16 (llama.cpp's K and V: float16)."""
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -44,19 +42,15 @@ class ModelCost:
             attention_operations=4 * layers * heads * head_size,
         )
 
-    def decode_seconds(self, batch: int, context: int, ceilings: Ceilings) -> float:
-        """Returns what a step of so many requests takes at least: all weights, and their K and V, once."""
+    def decode(self, batch: int, context: int) -> tuple[int, int]:
+        """Returns bytes and operations of a step of so many requests: all weights, and their K and V, once."""
         weights = self.layer_weights + self.head_weights
         numbers = weights + batch * context * self.cached_numbers
         operations = batch * (2 * weights + context * self.attention_operations)
-        return _least_seconds(numbers, operations, ceilings)
+        return NUMBER_BYTES * numbers, operations
 
-    def prefill_seconds(self, num_tokens: int, ceilings: Ceilings) -> float:
-        """Returns what a prompt takes at least; each token attends to those before it, the last one has logits."""
+    def prefill(self, num_tokens: int) -> tuple[int, int]:
+        """Returns those of a prompt; each token attends to those before it, the last one has logits."""
         pairs = num_tokens * (num_tokens + 1) // 2
         operations = 2 * (num_tokens * self.layer_weights + self.head_weights) + pairs * self.attention_operations
-        return _least_seconds(self.layer_weights + self.head_weights, operations, ceilings)
-
-
-def _least_seconds(numbers: int, operations: int, ceilings: Ceilings) -> float:
-    return max(NUMBER_BYTES * numbers / ceilings.bytes_per_second, operations / ceilings.operations_per_second)
+        return NUMBER_BYTES * (self.layer_weights + self.head_weights), operations
