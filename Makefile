@@ -15,7 +15,7 @@ INPUTS := pyproject.toml constraints.txt $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-server bench-schema bench-structure build sanitize test-newest clean
+.PHONY: help demo picture test test-slow test-all check fmt docs bench bench-engine bench-server bench-schema bench-structure build sanitize test-newest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,9 @@ fmt: $(VENV)/.installed-dev ## Format, and fix what ruff can fix
 docs: $(VENV)/.installed-dev ## Run every code block of the README and docs/, and follow every relative link
 	$(BIN)/python -m pytest tests/test_docs.py $(ARGS)
 
-bench: $(VENV)/.installed-dev ## Measure the engine beside transformers (table and plot)
+bench: bench-engine ## The same as bench-engine
+
+bench-engine: $(VENV)/.installed-bench ## Measure the engine beside llama.cpp and transformers (tables and plots)
 	$(BIN)/python benchmarks/engine.py $(ARGS)
 
 bench-server: $(VENV)/.installed-dev ## Measure the server: start, memory, /health under load, share of the CPU
@@ -98,6 +100,13 @@ $(VENV)/.installed-dev: EXTRAS := [test,dev,train,bench]
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
 	$(install)
 	@touch $(VENV)/.installed $@
+
+# The same environment, since torch, transformers and the kernels are there. llama.cpp is compiled on the way, which takes
+# minutes, so no other target asks for it.
+$(VENV)/.installed-bench: EXTRAS := [test,dev,train,bench,bench-engine]
+$(VENV)/.installed-bench: $(INPUTS) | $(BIN)/python
+	$(install)
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 # What "newest" means changes daily, so this one upgrades whenever a day has passed.
 $(NEWEST)/.installed: $(INPUTS) FORCE | $(NEWEST)/bin/python

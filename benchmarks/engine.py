@@ -1,188 +1,256 @@
-"""Tokens per second of the engine beside `transformers.generate`, interleaved in one run.
+"""This engine beside llama.cpp and transformers: the same work in turn, in one run, as shares of what the machine can.
 
-Usage: python benchmarks/engine.py [--rounds 5] [--output benchmarks/results]
+Usage: python benchmarks/engine.py [--models qwen2.5-0.5b smollm2-135m llama-3.2-1b] [--rounds 5] [--threads 2]
+                                   [--output benchmarks/results]
 
-Work: prefill of 512 tokens, and decode at batch 1, 4, 16 and 32 (prompts of 64 tokens, 64 tokens each), greedy, on
-Qwen2.5-0.5B's configuration with random weights in bf16. Each round runs every case of both sides once, one after the
-other; the table has the medians and the spread. A decode rate counts the time between the first token and the last:
-the time for 65 tokens less the time for 1.
+Bench models are real configurations with random weights in bf16 (`models.py`); all sides are shown to compute the same
+log-probabilities before they are timed. Each round does every piece of work on every side, one after the other; the
+machine's ceilings are measured anew before each, since those of a shared machine change; a figure is compared with the
+highest of its round. Tables have medians and
+spreads. What is not measured anew stays in the file of figures.
+
+- prefill: a prompt that was never seen, to the token that follows.
+- decode: steps that add a token to each of 1 or 16 contexts.
+- one core busy: the same at batch 1 while another process computes without a pause.
+- sampling: the sampler's share of a step, with temperature, top-p and log-probabilities, where few tokens are probable
+  and where nearly all are.
+- overhead: what of a step is outside of the native library's functions.
+
+The first model gets it all; the others the first two, on shorter contexts.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import random
-import statistics
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import torch
-import transformers
+from ceilings import measure_ceilings, multiplies_bfloat16
+from engine_plots import plot_model, plot_shares
+from engine_report import report
+from gguf_file import gguf_file
 from machine import machine
-from models import bench_model
+from model_cost import ModelCost
+from models import CONFIGURATIONS, bench_model
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import track
-from rich.table import Table
+from sides.llama_cpp_decoder import LlamaCppDecoder
+from sides.side import Side, random_prompt
+from sides.this_engine import ThisEngine, TimedEngine
+from sides.transformers_decoder import TransformersDecoder
+from sides.worker import Worker
 
-from vllm_local import LLM, SamplingParams
+from vllm_local.kernels.cpu import load_library
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-PREFILL_TOKENS = 512
-PROMPT_TOKENS = 64
-OUTPUT_TOKENS = 64
-BATCHES = (1, 4, 16, 32)
-Run = Callable[[list[list[int]], int], None]
-"""Generates so many tokens for each prompt."""
+SIDES: dict[str, Callable[[Path, int], Side]] = {
+    "this engine": ThisEngine,
+    "llama.cpp": LlamaCppDecoder,
+    "transformers": TransformersDecoder,
+}
+PACKAGES = ("transformers", "llama-cpp-python")
+FULL_MODEL = "qwen2.5-0.5b"
+BATCHES = (1, 16)
+SAMPLING_BATCHES = (1, 16, 32)
+TEMPERATURES = {"sampling": 0.3, "sampling, flat": 0.8}
+"""Random weights are unsure: 95 % of the mass lie on a few hundred tokens at the one, on 62,000 at the other."""
+SHORT_CONTEXT = 64
+"""Where the context does not matter, or would flatter a share."""
+COMPARED_TOKENS = 256
+MAX_DIFFERENCE = 0.5
+"""Of a log-probability: roundings make a tenth or two, rotating the wrong numbers makes several."""
+_SPIN = "while True: pass"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One cell of the table.
+class Work:
+    """A piece of work that every side does.
 
     Attributes:
-        side: "engine" or "transformers".
-        work: "prefill 512" or "decode, batch B".
-        batch: Prompts at once.
+        name: Its row in the table.
+        tokens: Tokens that it computes in the seconds that are measured.
+        method: Of `Side`.
+        arguments: The method's.
+        is_beside_busy_core: Another process computes meanwhile.
     """
 
-    side: str
-    work: str
-    batch: int
+    name: str
+    tokens: int
+    method: str
+    arguments: tuple[int, ...]
+    is_beside_busy_core: bool = False
+
+    @property
+    def sides(self) -> list[str]:
+        """Who does it: beside a busy core a round of transformers' would take as long as all else."""
+        return [side for side in SIDES if not (self.is_beside_busy_core and side == "transformers")]
+
+    def per_token(self, cost: ModelCost) -> dict[str, float]:
+        """Returns what the machine has to do at least for each of the tokens."""
+        if self.method == "prefill":
+            num_bytes, operations = cost.prefill(self.arguments[0])
+        else:
+            num_bytes, operations = cost.decode(*self.arguments[:2])
+        return {"GB": num_bytes / self.tokens / 1e9, "GFLOP": operations / self.tokens / 1e9}
+
+
+def work_of(model: str) -> list[Work]:
+    """Returns what is measured of a model."""
+    context, steps = (512, 24) if model == FULL_MODEL else (128, 12)
+    works = [Work(f"prefill {context}", context, "prefill", (context,))]
+    works += [Work(f"decode, batch {batch}", batch, "decode", (batch, context, steps)) for batch in BATCHES]
+    if model == FULL_MODEL:
+        works.append(Work("decode, batch 1, one core busy", 1, "decode", (1, context, steps), is_beside_busy_core=True))
+    return works
 
 
 def main() -> None:
-    """Measures, prints the table, writes the plot and the raw figures."""
+    """Measures, prints the tables, writes them, the plots and the raw figures."""
     arguments = _arguments()
-    folder = bench_model()
-    runs = {"engine": _engine(folder), "transformers": _transformers(folder)}
-    rates = measure(runs, arguments.rounds)
-    console = Console()
-    console.print(table(rates))
-    console.print(machine("transformers"))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    raw = {f"{case.side}, {case.work}": values for case, values in rates.items()}
-    figures = {"machine": machine("transformers"), "tok/s": raw}
-    (arguments.output / "engine.json").write_text(json.dumps(figures, indent=2) + "\n")
-    plot(rates, arguments.output / "engine.png")
+    path = arguments.output / "engine.json"
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for model in arguments.models:
+        for measured in measure(model, arguments.rounds, arguments.threads):
+            figures[model] = measured
+            path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        plot_model(model, figures[model], arguments.output / f"engine-{model}.png")
+    text = report(figures)
+    (arguments.output / "engine.md").write_text(text, encoding="utf-8")
+    plot_shares(figures, arguments.output / "engine.png")
+    Console().print(Markdown(text))
 
 
-def measure(runs: dict[str, Run], rounds: int) -> dict[Case, list[float]]:
-    """Returns tokens per second of every case, one figure a round; a round before them warms up."""
-    cases = [Case(side, f"prefill {PREFILL_TOKENS}", 1) for side in runs]
-    cases += [Case(side, f"decode, batch {batch}", batch) for batch in BATCHES for side in runs]
-    rates: dict[Case, list[float]] = {case: [] for case in cases}
-    for number in track(range(rounds + 1), "Measuring"):
-        for case in cases:
-            run = runs[case.side]
-            rate = _prefill_rate(run) if "prefill" in case.work else _decode_rate(run, case.batch)
-            if number:
-                rates[case].append(rate)
-    return rates
+def measure(model: str, rounds: int, num_threads: int) -> Iterator[dict[str, Any]]:
+    """Yields a model's figures after each round, lists with one number a round."""
+    folder = bench_model(model)
+    gguf_file(folder)
+    library = load_library()
+    assert library is not None, "the native kernels are not there"
+    makers = {**SIDES, "timed": TimedEngine} if model == FULL_MODEL else SIDES
+    workers = {name: Worker(maker, folder, num_threads) for name, maker in makers.items()}
+    works, cost = work_of(model), ModelCost.of(CONFIGURATIONS[model])
+    try:
+        setting = {
+            "machine": machine(*PACKAGES, num_threads=num_threads),
+            "instruction set": library.isa,
+            "multiplies": "bfloat16" if multiplies_bfloat16() else "float32",
+            "differences": differences(workers),
+            "per token": {work.name: work.per_token(cost) for work in works},
+        }
+        measurement = Measurement(workers, num_threads)
+        _prepare(model, workers)
+        for _ in track(range(rounds), model):
+            for work in works:
+                for side in work.sides:
+                    measurement.do_work(work, side)
+            if model == FULL_MODEL:
+                measurement.time_parts()
+            yield {**setting, **measurement.figures}
+    finally:
+        for worker in workers.values():
+            worker.close()
 
 
-def _prefill_rate(run: Run) -> float:
-    seconds = _seconds(run, _prompts(1, PREFILL_TOKENS), 1)
-    return PREFILL_TOKENS / seconds
+class Measurement:
+    """The rounds of one model.
+
+    Attributes:
+        figures: By work and side, or by part and batch: a list with one number a round for each figure.
+    """
+
+    def __init__(self, workers: dict[str, Worker], num_threads: int) -> None:
+        """Takes the sides' processes."""
+        self.figures: dict[str, Any] = {}
+        self._workers = workers
+        self._num_threads = num_threads
+
+    def do_work(self, work: Work, side: str) -> None:
+        """Measures the ceilings, and then a piece of work on one side."""
+        ceilings = measure_ceilings(self._num_threads)
+        with _busy_core() if work.is_beside_busy_core else contextlib.nullcontext():
+            seconds = self._workers[side].ask(work.method, *work.arguments)
+        found = {
+            "tok/s": work.tokens / seconds,
+            "read, GB/s": ceilings.bytes_per_second / 1e9,
+            "multiply-adds, GFLOP/s": ceilings.operations_per_second / 1e9,
+        }
+        self._note(("work", work.name, side), found)
+
+    def time_parts(self) -> None:
+        """Measures the sampler's share of this engine's steps, and what is outside of native functions."""
+        for name, temperature in TEMPERATURES.items():
+            for batch in SAMPLING_BATCHES:
+                sampler, step = self._workers["this engine"].ask("sampling", batch, SHORT_CONTEXT, 12, temperature)
+                found = {"% of a step": 100 * sampler / step, "ms": 1000 * sampler, "step, ms": 1000 * step}
+                self._note((name, f"batch {batch}"), found)
+        for batch in BATCHES:
+            outside, step = self._workers["timed"].ask("overhead", batch, SHORT_CONTEXT, 24)
+            found = {"% of a step": 100 * outside / step, "µs": 1e6 * outside, "step, ms": 1000 * step}
+            self._note(("overhead", f"batch {batch}"), found)
+
+    def _note(self, place: tuple[str, ...], found: dict[str, float]) -> None:
+        figures = self.figures
+        for name in place:
+            figures = figures.setdefault(name, {})
+        for name, value in found.items():
+            figures.setdefault(name, []).append(round(value, 3))
 
 
-def _decode_rate(run: Run, batch: int) -> float:
-    prompts = _prompts(batch, PROMPT_TOKENS)
-    first = _seconds(run, prompts, 1)
-    whole = _seconds(run, _prompts(batch, PROMPT_TOKENS), OUTPUT_TOKENS + 1)
-    return batch * OUTPUT_TOKENS / (whole - first)
+def differences(workers: dict[str, Worker]) -> dict[str, float]:
+    """Returns how far the others' log-probabilities are from this engine's, where its largest are.
 
-
-def _seconds(run: Run, prompts: list[list[int]], max_tokens: int) -> float:
-    start = time.perf_counter()
-    run(prompts, max_tokens)
-    return time.perf_counter() - start
-
-
-def _prompts(batch: int, length: int) -> list[list[int]]:
-    """Fresh random tokens each time, so that no prefix cache helps."""
-    return [[random.randrange(1000, 150_000) for _ in range(length)] for _ in range(batch)]
-
-
-def _engine(folder: Path) -> Run:
-    llm = LLM(model=str(folder), max_model_len=1024, max_num_seqs=max(BATCHES), use_tqdm_on_load=False)
-
-    def run(prompts: list[list[int]], max_tokens: int) -> None:
-        params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True)
-        llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
-
-    return run
-
-
-def _transformers(folder: Path) -> Run:
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-
-    @torch.inference_mode()
-    def run(prompts: list[list[int]], max_tokens: int) -> None:
-        inputs = torch.tensor(prompts)
-        model.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            do_sample=False,
-            min_new_tokens=max_tokens,
-            max_new_tokens=max_tokens,
-        )
-
-    return run
-
-
-def table(rates: dict[Case, list[float]]) -> Table:
-    """Returns medians, spreads and ratios, a row a kind of work."""
-    single = statistics.median(rates[Case("transformers", "decode, batch 1", 1)])
-    result = Table("work", "engine, tok/s", "transformers, tok/s", "ratio", "x transformers, batch 1")
-    for case in [case for case in rates if case.side == "engine"]:
-        ours, theirs = rates[case], rates[Case("transformers", case.work, case.batch)]
-        median = statistics.median(ours)
-        over_single = f"{median / single:.1f}" if "decode" in case.work else ""
-        ratio = f"{median / statistics.median(theirs):.2f}"
-        result.add_row(case.work, _spread(ours), _spread(theirs), ratio, over_single)
+    Raises:
+        AssertionError: They are too far: it is not the same model.
+    """
+    prompt = random_prompt(COMPARED_TOKENS, seed=0)
+    ours = workers["this engine"].ask("logprobs", prompt)
+    result = {}
+    for name in [name for name in SIDES if name != "this engine"]:
+        theirs = workers[name].ask("logprobs", prompt)
+        result[name] = max(abs(theirs[token_id] - value) for token_id, value in ours.items())
+        assert result[name] < MAX_DIFFERENCE, f"{name} computes something else, by {result[name]:.2g}"
     return result
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
+def _prepare(model: str, workers: dict[str, Worker]) -> None:
+    """Computes the contexts, and does everything once before it counts."""
+    for name in SIDES:
+        for work in work_of(model):
+            if work.method == "prefill":
+                workers[name].ask("prefill", *work.arguments)
+            else:
+                batch, context, _ = work.arguments
+                workers[name].ask("prepare", batch, context)
+                workers[name].ask("decode", batch, context, 2)
+    if model == FULL_MODEL:
+        workers["this engine"].ask("prepare", max(SAMPLING_BATCHES), SHORT_CONTEXT)
+        workers["this engine"].ask("sampling", max(SAMPLING_BATCHES), SHORT_CONTEXT, 2, 1.0)
+        workers["timed"].ask("prepare", max(BATCHES), SHORT_CONTEXT)
+        workers["timed"].ask("overhead", max(BATCHES), SHORT_CONTEXT, 2)
 
 
-def plot(rates: dict[Case, list[float]], path: Path) -> None:
-    """Draws decode and prefill rates of both sides."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    decode, prefill = figure.subplots(1, 2, width_ratios=(4, 1))
-    _bars(decode, rates, "decode")
-    _bars(prefill, rates, "prefill")
-    decode.set_ylabel("tokens per second")
-    decode.legend()
-    figure.suptitle("Qwen2.5-0.5B's configuration, bf16, 2 cores (median; line: spread)")
-    figure.savefig(path, dpi=120)
-
-
-def _bars(axes: Axes, rates: dict[Case, list[float]], kind: str) -> None:
-    for offset, side in enumerate(("engine", "transformers")):
-        chosen = {case: values for case, values in rates.items() if case.side == side and kind in case.work}
-        medians = [statistics.median(values) for values in chosen.values()]
-        low = [median - min(values) for median, values in zip(medians, chosen.values(), strict=True)]
-        high = [max(values) - median for median, values in zip(medians, chosen.values(), strict=True)]
-        places = [index + 0.4 * offset for index in range(len(chosen))]
-        bars = axes.bar(places, medians, 0.38, yerr=(low, high), label=side)
-        axes.bar_label(bars, fmt="%.0f", padding=2)
-        axes.margins(y=0.12)
-        axes.set_xticks([index + 0.2 for index in range(len(chosen))], [case.work for case in chosen])
+@contextlib.contextmanager
+def _busy_core() -> Iterator[None]:
+    """Lets another process compute meanwhile."""
+    with subprocess.Popen([sys.executable, "-c", _SPIN]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds; one more warms up")
+    parser.add_argument("--models", nargs="+", choices=tuple(CONFIGURATIONS), default=tuple(CONFIGURATIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2, help="of every side")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 

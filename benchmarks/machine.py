@@ -8,10 +8,16 @@ import platform
 from pathlib import Path
 
 
-def machine(*packages: str) -> str:
-    """Returns the processor, how many of its cores are ours, and the versions of Python, torch and further packages."""
+def machine(*packages: str, num_threads: int | None = None) -> str:
+    """Returns the processor, the threads (by default its cores), and the versions of Python, torch and other packages.
+
+    Args:
+        packages: Names of those others.
+        num_threads: Threads that were used.
+    """
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", *packages))
-    return f"{_processor()}, {_cores()} cores, Python {platform.python_version()}, {versions}"
+    threads = f"{_cores()} cores" if num_threads is None else f"{num_threads} threads"
+    return f"{_processor()}, {threads}, Python {platform.python_version()}, {versions}"
 
 
 def _cores() -> int:
