@@ -8,7 +8,7 @@ from typing import Any
 HIGH_BANDWIDTH = 65.0
 """GB/s: two cores of a shared machine read either well below this or well above."""
 
-_HEAD = "| | this engine | llama.cpp | transformers | × llama.cpp | target |"
+_HEAD = "| | this engine | llama.cpp | transformers | × llama.cpp |"
 _PARTS_HEAD = "| | measured | target |"
 
 
@@ -21,7 +21,7 @@ def report(figures: dict[str, Any]) -> str:
         "turns; in brackets, the share of what the machine can do at most, which each round measures anew.",
     ]
     for model, measured in figures.items():
-        lines += ["", f"## {model}", "", recipe(measured), "", *work_table(measured)]
+        lines += ["", f"## {model}", "", recipe(measured), "", *work_table(measured, targets=True)]
         if "sampling" in measured:
             lines += ["", *parts_table(measured)]
     return "\n".join(lines) + "\n"
@@ -57,14 +57,22 @@ def shares(measured: dict[str, Any], work: str, side: str) -> list[float]:
     return [100 * rate / high for rate, high in zip(rates, highest_rates(measured, work), strict=True)]
 
 
-def work_table(measured: dict[str, Any]) -> list[str]:
-    """Returns the table of what all sides do."""
-    lines = [_HEAD, "|---|---|---|---|---|---|"]
+def work_table(measured: dict[str, Any], *, targets: bool) -> list[str]:
+    """Returns the table of what all sides do.
+
+    Args:
+        measured: One model's figures.
+        targets: There is a column of what this engine aims at.
+    """
+    lines = [_HEAD, "|---|---|---|---|---|"]
     for name, sides in measured["work"].items():
         ratio = median(sides["this engine"]) / median(sides["llama.cpp"])
         cells = [_cell(measured, name, side) for side in ("this engine", "llama.cpp", "transformers")]
-        lines.append(f"| {name} | {' | '.join(cells)} | {ratio:.2f} | {_target(name, measured)} |")
-    return lines
+        lines.append(f"| {name} | {' | '.join(cells)} | {ratio:.2f} |")
+    if not targets:
+        return lines
+    column = (" target |", "---|", *(f" {_target(name, measured)} |" for name in measured["work"]))
+    return [line + cell for line, cell in zip(lines, column, strict=True)]
 
 
 def parts_table(measured: dict[str, Any]) -> list[str]:
@@ -112,7 +120,7 @@ def _cell(measured: dict[str, Any], work: str, side: str) -> str:
 
 
 def _target(name: str, measured: dict[str, Any]) -> str:
-    """Returns what this engine should reach, as issue and design have it for the full model."""
+    """Returns what this engine aims at."""
     if "busy" in name:
         return ""
     if name.startswith("prefill"):
