@@ -58,7 +58,7 @@ _STAGES = (
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 # A model that goes on from another one's weights begins with the stage of this share, at this scale of the rates.
-_START_SHARE, _START_RATE = 0.15, 0.4
+_START_SHARE, _START_RATE = 0.15, 0.25
 _CHECKPOINT = "checkpoint.pt"
 
 
