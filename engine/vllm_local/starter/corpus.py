@@ -24,12 +24,10 @@ class Mixture:
     Attributes:
         rooms: (tokens that a conversation may take, how often) pairs.
         drills: Share of copy drills.
-        step_share: Share of a full step's batches that a step takes; at first many small steps learn more.
     """
 
     rooms: tuple[tuple[int, float], ...]
     drills: float
-    step_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Corpus:
         tokenizer: The starter's tokenizer.
         seed: Seed of the data.
         batch_tokens: Tokens in a batch, padding included, at most, unless one conversation is longer.
-        step_batches: Batches in a full training step.
+        step_batches: Batches in a training step.
     """
 
     def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int, step_batches: int) -> None:
@@ -128,8 +126,7 @@ class Corpus:
     def block(self, number: int, mixture: Mixture, steps: int = 64) -> list[list[Batch]]:
         """Return the batches of about so many steps; a step's batches are of different lengths, drawn at random."""
         rng = Random(f"{self._seed}/{number}")
-        step_batches = max(1, round(self._step_batches * mixture.step_share))
-        samples, missing = [], steps * step_batches * self._batch_tokens
+        samples, missing = [], steps * self._step_batches * self._batch_tokens
         while missing > 0:
             samples.append(self._sample(rng, mixture))
             missing -= len(samples[-1].tokens)
@@ -141,7 +138,7 @@ class Corpus:
             samples = samples[rows:]
         rng.shuffle(groups)
         batches = [self._batch(group) for group in groups]
-        return [batches[start : start + step_batches] for start in range(0, len(batches), step_batches)]
+        return [batches[start : start + self._step_batches] for start in range(0, len(batches), self._step_batches)]
 
     def _sample(self, rng: Random, mixture: Mixture) -> _Sample:
         rooms, weights = zip(*mixture.rooms, strict=True)

@@ -22,7 +22,7 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (60, translate),
+    (100, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
@@ -41,31 +41,31 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.4, recall.named_user),
     (0.5, recall.several_users),
     (6, extraction),
-    (3.5, several_extractions),
+    (6, several_extractions),
     (2, choose),
-    (3.5, several_choices),
-    (1.8, short_object),
-    (0.7, several_objects),
-    (7, think_sum),
+    (7, several_choices),
+    (3, short_object),
+    (2, several_objects),
+    (9, think_sum),
     (6, think_letters),
     (1.5, think_other),
     (2, spell),
     (7, instructions),
-    (1, counting),
-    (2, sums),
+    (2, counting),
+    (4, sums),
     (6, result_drill),
 )
 # Describing the tools takes most of a conversation's tokens, so most conversations ask for several calls.
 _TOOLS: tuple[tuple[float, Maker], ...] = (
     (15, tool_calls.call_one),
     (6, tool_calls.call_foreign_text),
-    (3, tool_calls.call_without_arguments),
-    (4, tool_calls.call_two),
+    (5, tool_calls.call_without_arguments),
+    (7, tool_calls.call_two),
     (6, tool_calls.call_nothing),
-    (3, tool_calls.no_tool_fits),
+    (7, tool_calls.no_tool_fits),
     (6, tool_calls.answer_result),
     (2, tool_calls.react_to_error),
-    (55, tool_calls.agent),
+    (50, tool_calls.agent),
 )
 _PLAIN_SYSTEM = 0.1
 _LONG_FROM, _LONG_SHARE = 2000, 0.5

@@ -40,24 +40,25 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """How much a device takes at once: tokens in a batch, batches in a full step, steps in a block."""
+    """How much a device takes at once: tokens in a batch, batches in a step, steps in a block."""
 
     batch_tokens: int
     step_batches: int
     block_steps: int
 
 
-_PACES = {"cpu": Pace(1024, 12, 32), "cuda": Pace(8192, 16, 8)}
+# Muon's steps are of one size whatever the gradient, so many small steps learn more than few large ones.
+_PACES = {"cpu": Pace(1024, 4, 96), "cuda": Pace(8192, 8, 16)}
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
-    (0.05, Mixture(((256, 80), (512, 20)), drills=0.5, step_share=1 / 3), 0.5),
-    (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2, step_share=1 / 2), 0.2),
+    (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
+    (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
     (0.5, Mixture(((256, 55), (512, 26), (1024, 17), (2304, 2)), drills=0.1), 0.05),
     (1.01, Mixture(((256, 52), (512, 30), (1024, 16), (2304, 2)), drills=0.04), 0.03),
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 # A model that goes on from another one's weights begins with the stage of this share, at this scale of the rates.
-_START_SHARE, _START_RATE = 0.15, 0.4
+_START_SHARE, _START_RATE = 0.15, 0.25
 _CHECKPOINT = "checkpoint.pt"
 
 
