@@ -26,7 +26,7 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
-    (10, conversation),
+    (20, conversation),
     (6, recall.recall),
     (4, recall.quiz),
     (1, recall.spread_recall),

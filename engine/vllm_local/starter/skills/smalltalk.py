@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 from vllm_local.starter.languages import ENGLISH, TARGETS
 from vllm_local.starter.languages.base import capitalise
 from vllm_local.starter.skills.messages import Message, exchange, system, user
@@ -95,8 +97,10 @@ def _has_own_answer(sentence: Sentence) -> bool:
 
 
 def noise(source: Source) -> list[Message]:
-    """Return meaningless words of any length, and the same honest answer."""
+    """Return meaningless words of any length, or a single letter, and the same honest answer."""
     words = [source.made_up_word() for _ in range(source.rng.choice((1, 1, 2, 3, 4, 6, 10, 20)))]
+    if source.chance(0.2):
+        words = [source.rng.choice(ascii_lowercase)]
     text = " ".join(words)
     return exchange(text.capitalize() + source.rng.choice(("", ".", "?", "!")), UNKNOWN)
 
@@ -105,8 +109,8 @@ def monologue(source: Source) -> list[Message]:
     """Return sentences that ask for nothing; now and then one sentence again and again."""
     count = source.rng.choice((1, 1, 2, 3, 5, 9))
     sentences = [capitalise(_draw_sentence(source, question=False)) + "." for _ in range(count)]
-    if source.chance(0.2):
-        sentences = sentences[:1] * source.rng.randint(2, 12)
+    if source.chance(0.4):
+        sentences = sentences[:1] * source.rng.randint(2, min(60, source.room // 8))
     return exchange(" ".join(sentences), HEARD)
 
 
@@ -133,7 +137,7 @@ def nothing(source: Source) -> list[Message]:
 def chat(source: Source) -> list[Message]:
     """Return one exchange of any kind of chat."""
     kinds = (smalltalk, unknown, question, capital, monologue, noise, foreign)
-    return source.rng.choices(kinds, (62, 21, 3, 6, 3, 3, 2))[0](source)
+    return source.rng.choices(kinds, (54, 21, 3, 6, 8, 6, 2))[0](source)
 
 
 def conversation(source: Source) -> list[Message]:
