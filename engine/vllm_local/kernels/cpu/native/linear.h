@@ -18,6 +18,9 @@ namespace {
 // Bytes of a panel's float32 weights that stay in the first cache while many rows use them.
 constexpr int64_t kBlockBytes = 16 << 10;
 
+// The same where a turn has few tiles, whose work the next block has to arrive beside.
+constexpr int64_t kFewTiles = 3, kFewTilesBlockBytes = 12 << 10;
+
 // Bytes of inputs that meet all weights before the next rows' turn.
 constexpr int64_t kInputBytes = 2 << 20;
 
@@ -29,13 +32,22 @@ constexpr int panels_at_once(int rows) {
 }
 
 // Weights of one panel that are fetched ahead while a few rows are multiplied with it: the machine itself looks less far.
-constexpr int64_t kBytesAhead = 2 << 10;
+constexpr int64_t kBytesAhead = 8 << 10;
+
+constexpr int64_t kLineBytes = 64;
+
+template <typename F>
+constexpr int64_t kStepBytes = F::kInputsPerStep * kPanelColumns<typename F::Isa> * sizeof(typename F::Weight);
+
+// Lines of memory that a panel's step begins.
+template <typename F>
+constexpr int kStepLines = kStepBytes<F> > kLineBytes ? static_cast<int>(kStepBytes<F> / kLineBytes) : 1;
 
 // Sums [Panels][Rows][columns] of inputs [steps][Rows] times weights [steps][columns] of neighbouring panels, in
-// addition to what is there already if it continues. Weights that lie so many numbers ahead are fetched meanwhile.
-template <typename F, int Rows, int Panels, bool kFetches>
+// addition to what is there already if it continues. So many lines a step, from `ahead` on, are fetched meanwhile.
+template <typename F, int Rows, int Panels, int Lines>
 void multiply_tile(const typename F::Step* inputs, const typename F::Weight* weights, int64_t panel_size, int64_t steps,
-                   int64_t ahead, bool continues, float* sums) {
+                   const char* ahead, bool continues, float* sums) {
   using Isa = typename F::Isa;
   constexpr int kVectors = Isa::kPanelVectors, kColumns = kPanelColumns<Isa>;
   typename Isa::Vector sum[Panels][Rows][kVectors];
@@ -48,7 +60,6 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
     for (int panel = 0; panel < Panels; panel++) {
       typename F::Loaded weight[kVectors];
       F::load(weights + panel * panel_size, weight);
-      if constexpr (kFetches) __builtin_prefetch(weights + ahead);
       VLLM_LOCAL_UNROLL
       for (int row = 0; row < Rows; row++) {
         const typename F::Loaded input = F::broadcast(inputs[row]);
@@ -56,29 +67,32 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
         for (int v = 0; v < kVectors; v++) sum[panel][row][v] = F::multiply(weight[v], input, sum[panel][row][v]);
       }
     }
+    VLLM_LOCAL_UNROLL
+    for (int line = 0; line < Lines; line++) __builtin_prefetch(ahead + line * kLineBytes);
     inputs += Rows;
     weights += F::kInputsPerStep * kColumns;
+    if constexpr (Lines > 0) ahead += kStepBytes<F>;
   }
   VLLM_LOCAL_UNROLL
   for (int i = 0; i < Panels * Rows * kVectors; i++) Isa::store(sums + i * Isa::kWidth, (&sum[0][0][0])[i]);
 }
 
-// The same for any number of rows up to a tile; `at_once` panels, or one. Nothing is fetched where `ahead` is 0.
-template <typename F, int Rows = 1>
+// The same for any number of rows up to a tile, and `Lines` or no lines to fetch; `at_once` panels, or one.
+template <typename F, int Lines, int Rows = 1>
 VLLM_LOCAL_INLINE void multiply_rows(int rows, bool at_once, const typename F::Step* inputs,
                                      const typename F::Weight* weights, int64_t panel_size, int64_t steps,
-                                     int64_t ahead, bool continues, float* sums) {
+                                     const char* ahead, bool continues, float* sums) {
   if constexpr (Rows <= F::Isa::kTileRows) {
     constexpr int kPanels = panels_at_once<typename F::Isa>(Rows);
     if (rows != Rows) {
-      multiply_rows<F, Rows + 1>(rows, at_once, inputs, weights, panel_size, steps, ahead, continues, sums);
+      multiply_rows<F, Lines, Rows + 1>(rows, at_once, inputs, weights, panel_size, steps, ahead, continues, sums);
     } else if (at_once && kPanels > 1) {
       // Several panels are several streams, which the machine follows well by itself.
-      multiply_tile<F, Rows, kPanels, false>(inputs, weights, panel_size, steps, ahead, continues, sums);
-    } else if (ahead > 0) {
-      multiply_tile<F, Rows, 1, true>(inputs, weights, panel_size, steps, ahead, continues, sums);
+      multiply_tile<F, Rows, kPanels, 0>(inputs, weights, panel_size, steps, nullptr, continues, sums);
+    } else if (ahead != nullptr) {
+      multiply_tile<F, Rows, 1, Lines>(inputs, weights, panel_size, steps, ahead, continues, sums);
     } else {
-      multiply_tile<F, Rows, 1, false>(inputs, weights, panel_size, steps, ahead, continues, sums);
+      multiply_tile<F, Rows, 1, 0>(inputs, weights, panel_size, steps, nullptr, continues, sums);
     }
   }
 }
@@ -147,7 +161,6 @@ void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   using Step = typename F::Step;
   constexpr int kColumns = kPanelColumns<Isa>;
   const int rows = static_cast<int>(arguments.num_rows);
-  constexpr int64_t kAhead = kBytesAhead / static_cast<int64_t>(sizeof(typename F::Weight));
   const int64_t size = panel_size<F>(arguments.in_features);
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
@@ -157,7 +170,8 @@ void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
   for (int64_t panel = panels.begin; panel < panels.end;) {
     const bool all = panels.end - panel >= at_once;
-    multiply_rows<F>(rows, all, inputs, weights + panel * size, size, steps, kAhead, false, sums);
+    const auto* ahead = reinterpret_cast<const char*>(weights + panel * size) + kBytesAhead;
+    multiply_rows<F, kStepLines<F>>(rows, all, inputs, weights + panel * size, size, steps, ahead, false, sums);
     const int64_t end = panel + (all ? at_once : 1);
     for (const float* sum = sums; panel < end; panel++) {
       for (int row = 0; row < rows; row++, sum += kColumns) finish_row<Isa>(arguments, sum, row, panel);
@@ -191,21 +205,23 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
                     int64_t panel) {
   using Isa = typename F::Isa;
   constexpr int kColumns = kPanelColumns<Isa>;
-  constexpr int64_t kBlock = kBlockBytes / (kColumns * static_cast<int64_t>(sizeof(float)));
+  const int64_t block_bytes = tiles.count > kFewTiles ? kBlockBytes : kFewTilesBlockBytes;
+  const int64_t block_steps = block_bytes / (kColumns * static_cast<int64_t>(sizeof(float)));
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
   weights += panel * panel_size<F>(arguments.in_features);
   auto* sums = static_cast<float*>(scratch(Scratch::kSums, tiles.num_rows * kColumns * sizeof(float)));
-  for (int64_t step = 0; step < steps; step += kBlock) {
-    const int64_t length = steps - step < kBlock ? steps - step : kBlock;
+  for (int64_t step = 0; step < steps; step += block_steps) {
+    const int64_t length = steps - step < block_steps ? steps - step : block_steps;
     for (int64_t tile = 0; tile < tiles.count; tile++) {
       const int64_t begin = tiles.begin(tile);
       const int height = tiles.height(tile);
-      // The last tile fetches the next block, so that the first one does not wait for it.
-      const int64_t ahead = tile + 1 == tiles.count ? length * F::kInputsPerStep * kColumns : 0;
-      multiply_rows<F>(height, false, inputs + begin * steps + step * height,
-                       weights + step * F::kInputsPerStep * kColumns, 0, length, ahead, step > 0,
-                       sums + begin * kColumns);
+      const auto* block = weights + step * F::kInputsPerStep * kColumns;
+      // The last tiles fetch the next block, a line of each step each, so that the first one does not wait for it.
+      const int64_t line = tile - (tiles.count - kStepLines<F>);
+      const auto* next = reinterpret_cast<const char*>(block) + length * kStepBytes<F>;
+      multiply_rows<F, 1>(height, false, inputs + begin * steps + step * height, block, 0, length,
+                          line < 0 ? nullptr : next + line * kLineBytes, step > 0, sums + begin * kColumns);
     }
   }
   for (int64_t row = 0; row < tiles.num_rows; row++) {

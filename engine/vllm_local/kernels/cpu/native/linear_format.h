@@ -78,8 +78,12 @@ struct Format<Machine, bfloat16, true> {
 
   VLLM_LOCAL_INLINE int place(int column, int input) { return 2 * column + input; }
 
-  template <typename Input>
-  VLLM_LOCAL_INLINE Step step(const Input* row, int64_t index, int64_t size) {
+  VLLM_LOCAL_INLINE Step step(const bfloat16* row, int64_t index, int64_t size) {
+    Step result = 0;
+    memcpy(&result, row + 2 * index, 2 * index + 1 < size ? sizeof(result) : sizeof(bfloat16));
+    return result;
+  }
+  VLLM_LOCAL_INLINE Step step(const float* row, int64_t index, int64_t size) {
     bfloat16 pair[2] = {};
     from_float(to_float(row[2 * index]), pair);
     if (2 * index + 1 < size) from_float(to_float(row[2 * index + 1]), pair + 1);
