@@ -108,6 +108,12 @@ struct Portable {
   VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
     return each([&](int i) { return a.lane[i] >= b.lane[i] ? value.lane[i] : 0.0f; });
   }
+  // A bit for each number, the first one lowest: whether a is at least b.
+  VLLM_LOCAL_INLINE uint32_t bits_at_least(Vector a, Vector b) {
+    uint32_t bits = 0;
+    for (int i = 0; i < kWidth; i++) bits |= static_cast<uint32_t>(a.lane[i] >= b.lane[i]) << i;
+    return bits;
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) {
     return each([&](int i) { return nearbyintf(a.lane[i]); });
   }
@@ -171,6 +177,9 @@ struct Avx2 {
   VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), value);
   }
+  VLLM_LOCAL_INLINE uint32_t bits_at_least(Vector a, Vector b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+  }
   VLLM_LOCAL_INLINE Vector round(Vector a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
@@ -229,6 +238,7 @@ struct Avx512 {
   VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), value);
   }
+  VLLM_LOCAL_INLINE uint32_t bits_at_least(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
   VLLM_LOCAL_INLINE Vector round(Vector a) { return _mm512_roundscale_ps(a, 0); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) { return _mm512_scalef_ps(a, exponent); }
   VLLM_LOCAL_INLINE void load_halves(const bfloat16* source, Vector* low, Vector* high) {
@@ -296,6 +306,10 @@ struct Neon {
   VLLM_LOCAL_INLINE Vector minimum(Vector a, Vector b) { return vminq_f32(a, b); }
   VLLM_LOCAL_INLINE Vector where_at_least(Vector a, Vector b, Vector value) {
     return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(a, b), vreinterpretq_u32_f32(value)));
+  }
+  VLLM_LOCAL_INLINE uint32_t bits_at_least(Vector a, Vector b) {
+    constexpr uint32_t kBits[kWidth] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcgeq_f32(a, b), vld1q_u32(kBits)));
   }
   VLLM_LOCAL_INLINE Vector round(Vector a) { return vrndnq_f32(a); }
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <cfloat>
 #include <cmath>
 #include <vector>
 
@@ -173,7 +174,7 @@ int64_t draw_from_all(const RowBlocks& blocks, const Weighing& weighing, const f
 }
 
 float exponent_of(const Candidate& candidate, const Weighing& weighing) {
-  return (candidate.value - weighing.largest) / weighing.temperature;
+  return (candidate.value - weighing.largest) * weighing.inverse_temperature;
 }
 
 // Writes the weights of candidates, 0 where the exponent is less than `least`; returns their sum.
@@ -216,10 +217,17 @@ bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, co
 
 // The candidates of one bin, best first, and their weights.
 void collect_bin(const RowBlocks& blocks, const Weighing& weighing, const uint16_t* bins, int bin,
-                   std::vector<Candidate>* candidates, std::vector<double>* weights) {
+                 std::vector<Candidate>* candidates, std::vector<double>* weights) {
   candidates->clear();
-  for (int64_t token = 0; token < blocks.vocab_size; token++) {
-    if (bins[token] == bin) candidates->push_back({blocks.row[token], static_cast<int32_t>(token)});
+  for (int64_t begin = 0; begin < blocks.vocab_size; begin += kTokenBlock) {
+    // Most blocks have none, which compilers find out many tokens at a time.
+    int found = 0;
+    for (int i = 0; i < kTokenBlock; i++) found |= bins[begin + i] == bin;
+    if (found == 0) continue;
+    const int64_t end = std::min(blocks.vocab_size, begin + kTokenBlock);
+    for (int64_t token = begin; token < end; token++) {
+      if (bins[token] == bin) candidates->push_back({blocks.row[token], static_cast<int32_t>(token)});
+    }
   }
   sort(candidates);
   weigh(*candidates, weighing, weighing.least, weights);
@@ -232,6 +240,14 @@ float least_exponent_kept(const RowBlocks& blocks, double top_p, double mass) {
   return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
 }
 
+// Writes each token's bin and each bin's mass.
+void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_exponent,
+               const SamplingKernels& kernels, uint16_t* bins, double* masses) {
+  double sums[kExponentBins * kBinSums] = {};
+  kernels.fill_bins(blocks, weighing, least_exponent, sums, bins);
+  for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
+}
+
 // Draws where many tokens share the mass that top_p asks for. Bins of exponents lie in the order of the tokens, so only
 // two of them have to be sorted: the one in which the mass is reached, and the one that is drawn.
 int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double top_p, double mass, double uniform,
@@ -239,11 +255,10 @@ int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
   static thread_local std::vector<uint16_t> bins;
-  double sums[kExponentBins * kBinSums] = {}, masses[kExponentBins];
+  double masses[kExponentBins];
   bins.resize(blocks.end * kTokenBlock);
-  kernels.fill_bins(blocks, weighing, least_exponent_kept(blocks, top_p, mass), sums, bins.data());
-  for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
   const double needed = top_p * mass;
+  fill_bins(blocks, weighing, least_exponent_kept(blocks, top_p, mass), kernels, bins.data(), masses);
   double before = 0.0;
   int last = 0;
   for (; last + 1 < kExponentBins && before + masses[last] < needed; last++) before += masses[last];
@@ -275,7 +290,7 @@ bool is_filtered(const SamplingRow& row) { return row.top_k > 0 || row.top_p < 1
 bool needs_sums(const SamplingRow& row) { return draws(row) && row.top_k == 0; }
 
 Weighing weighing_of(const SamplingRow& row, float largest) {
-  return {largest, row.temperature, std::max(row.log_min_p, kLeastExponent)};
+  return {largest, std::min(1.0f / row.temperature, FLT_MAX), std::max(row.log_min_p, kLeastExponent)};
 }
 
 int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, const SamplingKernels& kernels) {
@@ -307,7 +322,7 @@ void list_top(Rows* rows, int64_t index, const DescribeArguments& arguments, flo
 }
 
 // How many tokens are more probable than each of the queries'.
-void rank(const Rows& rows, const DescribeArguments& arguments, const SamplingKernels& kernels) {
+void rank(Rows& rows, const DescribeArguments& arguments, const SamplingKernels& kernels) {
   const int64_t num_parts = arguments.num_queries * rows.num_blocks;
   std::vector<std::atomic<int64_t>> above(arguments.num_queries);
   parallel([&](int thread, int num_threads) {
@@ -316,8 +331,17 @@ void rank(const Rows& rows, const DescribeArguments& arguments, const SamplingKe
       const int64_t query = begin / rows.num_blocks, start = query * rows.num_blocks;
       const int64_t end = std::min(share.end, start + rows.num_blocks);
       const float* row = rows.row(arguments.query_rows[query]);
-      above[query] += kernels.count_above({row, rows.vocab_size, begin - start, end - start},
-                                          row[arguments.query_token_ids[query]]);
+      const float value = row[arguments.query_token_ids[query]];
+      const float* maxima = rows.maxima_of(arguments.query_rows[query]);
+      // Only blocks whose largest value is above have any.
+      int64_t count = 0;
+      for (int64_t block = begin - start; block < end - start;) {
+        int64_t next = block;
+        while (next < end - start && maxima[next] > value) next++;
+        if (next > block) count += kernels.count_above({row, rows.vocab_size, block, next}, value);
+        block = next + 1;
+      }
+      above[query] += count;
       begin = end;
     }
   });

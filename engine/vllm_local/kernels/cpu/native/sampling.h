@@ -10,6 +10,8 @@
 namespace vllm_local {
 namespace {
 
+constexpr int kPlacesAtOnce = 4;
+
 // Calls function(block, values) for each block; the last one is filled up with impossible tokens.
 template <typename Function>
 VLLM_LOCAL_INLINE void for_each_block(const RowBlocks& blocks, const Function& function) {
@@ -53,7 +55,7 @@ void block_maxima(const RowBlocks& blocks, float* maxima) {
 template <typename Isa>
 VLLM_LOCAL_INLINE typename Isa::Vector exponents_of(const float* values, const Weighing& weighing) {
   const typename Isa::Vector distance = Isa::subtract(Isa::load(values), Isa::broadcast(weighing.largest));
-  return Isa::divide(distance, Isa::broadcast(weighing.temperature));
+  return Isa::multiply(distance, Isa::broadcast(weighing.inverse_temperature));
 }
 
 template <typename Isa>
@@ -82,23 +84,43 @@ void block_weights(const RowBlocks& blocks, const Weighing& weighing, float* wei
   });
 }
 
+// Appends `first` plus the place of each bit to places. Four at a time are written whether there are as many or not:
+// to write too many costs less than to guess wrong how many there are. Returns how many there are.
+VLLM_LOCAL_INLINE int append_places(uint32_t bits, int first, uint8_t* places) {
+  constexpr uint32_t kNoBit = 1u << 31;
+  const int count = __builtin_popcount(bits);
+  for (int done = 0; done < count; done += kPlacesAtOnce) {
+    for (int i = 0; i < kPlacesAtOnce; i++, bits &= bits - 1) {
+      places[done + i] = static_cast<uint8_t>(first + __builtin_ctz(bits | kNoBit));
+    }
+  }
+  return count;
+}
+
 template <typename Isa>
 void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_exponent, double* sums,
                uint16_t* bins) {
   using Vector = typename Isa::Vector;
-  const Vector scale = Isa::broadcast(kExponentBins / least_exponent), last = Isa::broadcast(kExponentBins - 1);
+  const Vector least = Isa::broadcast(least_exponent), scale = Isa::broadcast(kExponentBins / least_exponent);
+  const Vector last = Isa::broadcast(kExponentBins - 1);
   for_each_block(blocks, [&](int64_t block, const float* values) {
-    float weights[kTokenBlock], places[kTokenBlock];
+    uint16_t* in_block = bins + (block - blocks.begin) * kTokenBlock;
+    for (int i = 0; i < kTokenBlock; i++) in_block[i] = kNoBin;
+    float weights[kTokenBlock], numbers[kTokenBlock];
+    uint8_t places[kTokenBlock + kPlacesAtOnce];
+    int count = 0;
     for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
       const Vector exponents = exponents_of<Isa>(values + i, weighing);
+      const uint32_t bits = Isa::bits_at_least(exponents, least);
+      if (bits == 0) continue;
       Isa::store(weights + i, weights_of<Isa>(exponents, weighing));
-      Isa::store(places + i, Isa::minimum(Isa::multiply(exponents, scale), last));
+      Isa::store(numbers + i, Isa::minimum(Isa::multiply(exponents, scale), last));
+      count += append_places(bits, i, places + count);
     }
-    uint16_t* in_block = bins + (block - blocks.begin) * kTokenBlock;
-    for (int i = 0; i < kTokenBlock; i++) {
-      const int bin = static_cast<int>(places[i]);
-      in_block[i] = static_cast<uint16_t>(bin);
-      sums[bin * kBinSums + i % kBinSums] += weights[i];
+    for (int i = 0; i < count; i++) {
+      const int place = places[i], bin = static_cast<int>(numbers[place]);
+      in_block[place] = static_cast<uint16_t>(bin);
+      sums[bin * kBinSums + place % kBinSums] += weights[place];
     }
   });
 }

@@ -13,6 +13,8 @@ constexpr int kTokenBlock = 128;
 constexpr float kLeastExponent = -87.0f;
 // Bins of equal width that exponents fall into, the largest ones first.
 constexpr int kExponentBins = 1024;
+// Where a token is whose exponent is too small for any of them.
+constexpr uint16_t kNoBin = kExponentBins;
 // Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
 constexpr int kBinSums = 4;
 
@@ -24,10 +26,11 @@ struct RowBlocks {
   int64_t end;
 };
 
-// A token's weight is e^((logit - largest) / temperature), or 0 where the exponent is less than `least`.
+// A token's weight is e^((logit - largest) * inverse_temperature), or 0 where the exponent is less than `least`. To
+// divide by the temperature instead takes as long as a quarter of the exponential.
 struct Weighing {
   float largest;
-  float temperature;
+  float inverse_temperature;
   float least;
 };
 
@@ -38,8 +41,8 @@ struct SamplingKernels {
   void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
   // The weights of one block, kTokenBlock of them.
   void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
-  // Adds the blocks' weights to their exponents' bins [kExponentBins][kBinSums], and writes each token's bin, kTokenBlock
-  // a block. The last bin also has what is smaller than `least_exponent`.
+  // Adds the weights of tokens whose exponents are at least `least_exponent` to their bins [kExponentBins][kBinSums], and
+  // writes each token's bin, kTokenBlock a block.
   void (*fill_bins)(const RowBlocks&, const Weighing&, float least_exponent, double* sums, uint16_t* bins);
   // How many values are larger.
   int64_t (*count_above)(const RowBlocks&, float value);
