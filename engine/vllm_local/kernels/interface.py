@@ -267,8 +267,10 @@ class RowKernels(Protocol):
     def experts_add(self, rows: torch.Tensor, routes: Routes, experts: PackedExperts, residual: torch.Tensor) -> None:
         """Adds the weighed sum of each row's experts, over rows [T, H], to the residual stream [T, H] in place."""
 
-    def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
-        """Returns the scaled logits of normalised rows [R, H] as float32 [R, V]."""
+    def logits(
+        self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Returns the scaled logits of normalised rows [R, H] as float32 [R, V], in `out` if there is one."""
 
 
 class AttentionKernels(Protocol):

@@ -65,9 +65,9 @@ class Decoder:
         return kernels.norm(residual, self.final_norm)
 
     @torch.inference_mode()
-    def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned."""
-        return self.kernels.logits(hidden, self.head, self.config.logit_scale)
+    def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned, in `out` if there is one."""
+        return self.kernels.logits(hidden, self.head, self.config.logit_scale, out)
 
 
 def _run_layers(

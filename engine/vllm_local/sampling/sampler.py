@@ -124,9 +124,12 @@ def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray
 
 
 def _find_errors(largest: npt.NDArray[np.float32], metadata: SamplingMetadata) -> dict[int, str]:
+    is_finite = np.isfinite(largest)
+    if is_finite.all():
+        return {}
     return {
         int(row): _explain(float(largest[row]), int(metadata.output_positions[row]))
-        for row in np.flatnonzero(~np.isfinite(largest))
+        for row in np.flatnonzero(~is_finite)
     }
 
 

@@ -40,8 +40,11 @@ class LanguageModel(Protocol):
     def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[Any]) -> torch.Tensor:
         """Computes token ids [T] at their places, writes their K and V, and returns hidden states [T, H]."""
 
-    def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Returns the logits of hidden states [R, H] as float32 [R, V], in memory that the caller may overwrite."""
+    def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the logits of hidden states [R, H] as float32 [R, V], in memory that the caller may overwrite.
+
+        They are in `out`, what an earlier call returned or some of its rows, if there is one.
+        """
 
 
 class ModelRunner:
@@ -59,6 +62,8 @@ class ModelRunner:
         self._sampler = sampler
         self._kv_caches = model.kernels.allocate_kv_cache(config.kv_cache)
         self._batch = InputBatch(config, model.kernels.device)
+        # The system takes large memory back at once, and to get it anew takes longer than to fill it.
+        self._logits: torch.Tensor | None = None
 
     @property
     def known_request_ids(self) -> tuple[str, ...]:
@@ -100,9 +105,16 @@ class ModelRunner:
     def _sample(self, hidden: torch.Tensor, inputs: StepInputs, scheduled: SchedulerOutput) -> SampledRows:
         # In a step of single tokens every row is sampled, and nothing needs to be gathered.
         every_row = len(inputs.sampled_request_ids) == len(hidden)
-        logits = self._model.compute_logits(hidden if every_row else hidden[inputs.logits_indices])
+        logits = self._compute_logits(hidden if every_row else hidden[inputs.logits_indices])
         bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
         return self._sampler.sample(logits, inputs.sampling, bitmask)
+
+    def _compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Returns the logits of a step's rows, in the memory of the last step's where they fit."""
+        if self._logits is not None and len(self._logits) >= len(hidden):
+            return self._model.compute_logits(hidden, self._logits[: len(hidden)])
+        self._logits = self._model.compute_logits(hidden)
+        return self._logits
 
 
 def _hand_over(sampled: SampledRows, request_ids: list[str], output: ModelRunnerOutput) -> None:

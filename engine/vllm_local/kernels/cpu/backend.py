@@ -127,15 +127,22 @@ class NativeKernels:
         """Multiplies and adds in float32."""
         self._call("linear", cast("NativeLinear", linear).arguments(rows, residual, adds=True))
 
-    def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
+    def logits(
+        self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Multiplies in float32."""
-        return self._multiply(rows, linear, torch.float32, scale)
+        return self._multiply(rows, linear, torch.float32, scale, out)
 
     def _multiply(
-        self, rows: torch.Tensor, linear: PackedLinear, dtype: torch.dtype, scale: float = 1.0
+        self,
+        rows: torch.Tensor,
+        linear: PackedLinear,
+        dtype: torch.dtype,
+        scale: float = 1.0,
+        out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         packed = cast("NativeLinear", linear)
-        results = self._empty(rows.shape[0], packed.num_results, dtype)
+        results = self._empty(rows.shape[0], packed.num_results, dtype) if out is None else out
         self._call("linear", packed.arguments(rows, results, scale=scale))
         return results
 

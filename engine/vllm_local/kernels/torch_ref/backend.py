@@ -172,9 +172,12 @@ class TorchKernels:
         """Multiplies and adds in float32."""
         residual.add_(cast("TorchLinear", linear)(rows))
 
-    def logits(self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0) -> torch.Tensor:
+    def logits(
+        self, rows: torch.Tensor, linear: PackedLinear, scale: float = 1.0, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Multiplies in the model's dtype, then converts."""
-        logits = cast("TorchLinear", linear)(rows).float()
+        logits = cast("TorchLinear", linear)(rows)
+        logits = logits.float() if out is None else out.copy_(logits)
         return logits if scale == 1.0 else logits.mul_(scale)
 
     def pack_router(self, weight: torch.Tensor, *, top_k: int, normalises: bool) -> TorchRouter:
