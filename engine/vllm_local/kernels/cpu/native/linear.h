@@ -21,6 +21,9 @@ constexpr int64_t kBlockBytes = 16 << 10;
 // The same where a turn has few tiles, whose work the next block has to arrive beside.
 constexpr int64_t kFewTiles = 3, kFewTilesBlockBytes = 12 << 10;
 
+// Which block is fetched while one is multiplied: the one after the next.
+constexpr int64_t kBlocksAhead = 2;
+
 // Bytes of inputs that meet all weights before the next rows' turn.
 constexpr int64_t kInputBytes = 2 << 20;
 
@@ -42,6 +45,9 @@ constexpr int64_t kStepBytes = F::kInputsPerStep * kPanelColumns<typename F::Isa
 // Lines of memory that a panel's step begins.
 template <typename F>
 constexpr int kStepLines = kStepBytes<F> > kLineBytes ? static_cast<int>(kStepBytes<F> / kLineBytes) : 1;
+
+// Into the second cache: the first one is full of what is multiplied now.
+VLLM_LOCAL_INLINE void fetch(const char* line) { __builtin_prefetch(line, 0, 2); }
 
 // Sums [Panels][Rows][columns] of inputs [steps][Rows] times weights [steps][columns] of neighbouring panels, in
 // addition to what is there already if it continues. So many lines a step, from `ahead` on, are fetched meanwhile.
@@ -68,7 +74,7 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
       }
     }
     VLLM_LOCAL_UNROLL
-    for (int line = 0; line < Lines; line++) __builtin_prefetch(ahead + line * kLineBytes);
+    for (int line = 0; line < Lines; line++) fetch(ahead + line * kLineBytes);
     inputs += Rows;
     weights += F::kInputsPerStep * kColumns;
     if constexpr (Lines > 0) ahead += kStepBytes<F>;
@@ -217,9 +223,9 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
       const int64_t begin = tiles.begin(tile);
       const int height = tiles.height(tile);
       const auto* block = weights + step * F::kInputsPerStep * kColumns;
-      // The last tiles fetch the next block, a line of each step each, so that the first one does not wait for it.
+      // The last tiles fetch a block to come, a line of each step each, so that the first one does not wait for it.
       const int64_t line = tile - (tiles.count - kStepLines<F>);
-      const auto* next = reinterpret_cast<const char*>(block) + length * kStepBytes<F>;
+      const auto* next = reinterpret_cast<const char*>(block) + kBlocksAhead * length * kStepBytes<F>;
       multiply_rows<F, 1>(height, false, inputs + begin * steps + step * height, block, 0, length,
                           line < 0 ? nullptr : next + line * kLineBytes, step > 0, sums + begin * kColumns);
     }
