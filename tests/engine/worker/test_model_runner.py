@@ -47,6 +47,18 @@ def test_prompt_then_tokens_one_by_one(runner):
     assert found.sampled_token_ids == {"a": [answer[2]]}
 
 
+def test_the_memory_of_a_steps_logits_serves_the_next_steps_that_fit(runner, model):
+    answer = expected_answer(PROMPT, 2)
+    runner.execute(step({"a": 8}, new=[new("a", PROMPT, blocks=[0, 1, 2])]))
+    more = [new("b", PROMPT, blocks=[3, 4, 5])]
+    runner.execute(step({"a": 1, "b": 8}, cached=[cached("a", 8, tokens=[answer[0]])], new=more))
+    found = runner.execute(step({"b": 1}, cached=[cached("b", 8, tokens=[answer[0]])]))
+
+    assert found.sampled_token_ids == {"b": [answer[1]]}
+    one, two, again = (logits.data_ptr() for logits in model.logits)
+    assert one != two == again
+
+
 def test_chunks_of_a_prompt_sample_at_its_end_only(runner):
     found = runner.execute(step({"a": 3}, new=[new("a", PROMPT, blocks=[4])]))
     assert found.sampled_token_ids == {"a": []}

@@ -43,6 +43,9 @@ def test_linear_is_the_torch_twins(
         assert_near(native.linear(rows, packed), twin.linear(rows, reference), dtype)
         logits = native.logits(rows, packed, 0.5)
         assert_near(logits, twin.logits(rows, reference, 0.5), dtype)
+        out = torch.full_like(logits, torch.nan)
+        assert native.logits(rows, packed, 0.5, out) is out
+        assert torch.equal(out, logits)
         residual = torch.randn(num_rows, shape[0])
         wanted = residual.clone()
         native.linear_add(rows, packed, residual)

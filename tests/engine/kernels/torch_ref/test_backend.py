@@ -75,6 +75,9 @@ def test_logits_are_float32_and_scaled(dtype: torch.dtype):
     logits = kernels.logits(rows, kernels.pack_linear([weight]), 0.5)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, 0.5 * (rows.float() @ weight.float().T), rtol=1e-2, atol=2e-2)
+    out = torch.full_like(logits, torch.nan)
+    assert kernels.logits(rows, kernels.pack_linear([weight]), 0.5, out).data_ptr() == out.data_ptr()
+    assert torch.equal(out, logits)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
