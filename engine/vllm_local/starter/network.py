@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.varlen import varlen_attn
 
+from vllm_local.starter.attention import causal_attention
 from vllm_local.starter.corpus import Packed
 
 
@@ -144,7 +145,7 @@ def _attend_batches(query: Tensor, key: Tensor, value: Tensor, packed: Packed) -
         packed.shapes, query.split(lengths), key.split(lengths), value.split(lengths), strict=True
     ):
         rows = [part.unflatten(0, shape).transpose(1, 2) for part in parts]
-        one = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], is_causal=True)
+        one = causal_attention(*rows)
         attended.append(one.transpose(1, 2).flatten(0, 1))
     return torch.cat(attended).flatten(1)
 
