@@ -56,7 +56,7 @@ _TELLING = {
 _LOWERCASE = frozenset({"word", "phrase", "colour", "food", "job", "words", "any_text"})
 _QUOTED = frozenset({"phrase", "any_text"})
 _EDGE = "‖"
-_JOINTS = (" ", " ", " ", ", ", ", ", " and ", ", and ", "; ", " but ", ", then ", ". ")
+_JOINTS = (" ", " ", " ", ", ", ", ", " and ", ", and ", "; ", " but ", ", then ", ". ", " - ")
 
 
 def free_tool(source: Source, like: Tool | None = None, arguments: int | None = None) -> Tool:

@@ -11,6 +11,8 @@ from vllm_local.starter.source import Source
 from vllm_local.starter.values import Value, draw_value
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
+_FOREIGN = ("chinese", "japanese", "accented")
+_EXPLAINED = 0.2
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,18 @@ class Argument:
     def draw(self, source: Source) -> Value:
         """Draw a value of the argument's kind."""
         if not self.options:
-            return draw_value(source, self.kind)
+            value = draw_value(source, self.kind)
+            explained = self.kind in _FOREIGN and source.values == "train" and source.chance(_EXPLAINED)
+            return _explained(source, value) if explained else value
         text = source.rng.choice(self.options)
         return Value(text, text == self.options[0] if self.type == "boolean" else text)
+
+
+def _explained(source: Source, value: Value) -> Value:
+    """Return a foreign value as people write it: often quoted, with what it means behind it, which is not copied."""
+    quote = source.rng.choice(("'", "'", '"', ""))
+    meaning = " ".join(source.any_word() for _ in range(source.rng.randint(1, 3)))
+    return Value(f"{quote}{value.text}{quote} ({meaning.title() if source.chance(0.7) else meaning})", value.json)
 
 
 @dataclass(frozen=True)

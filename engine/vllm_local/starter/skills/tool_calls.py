@@ -204,7 +204,7 @@ def agent(source: Source) -> Conversation:
 
 def _one_turn(dialogue: _Dialogue) -> None:
     source = dialogue.source
-    kind = source.rng.choices(("one", "two", "other", "none"), (66, 10, 10, 14))[0]
+    kind = source.rng.choices(("one", "two", "other", "none"), (58, 18, 9, 15))[0]
     if kind == "other":
         dialogue.messages += smalltalk(source)
         return
