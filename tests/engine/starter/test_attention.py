@@ -15,7 +15,7 @@ def test_outputs_and_gradients_are_those_of_torch(length: int) -> None:
     upstream = torch.randn(2, 4, length, 16)
 
     output = causal_attention(*ours)
-    expected = F.scaled_dot_product_attention(*theirs, is_causal=True)
+    expected = F.scaled_dot_product_attention(theirs[0], theirs[1], theirs[2], is_causal=True)
     output.backward(upstream)
     expected.backward(upstream)
 
@@ -31,5 +31,5 @@ def test_bfloat16_is_as_exact_as_bfloat16_can_be() -> None:
     output = causal_attention(*(part.bfloat16() for part in rows))
 
     assert output.dtype == torch.bfloat16
-    expected = F.scaled_dot_product_attention(*rows, is_causal=True)
+    expected = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], is_causal=True)
     torch.testing.assert_close(output.float(), expected, rtol=0.05, atol=0.05)
