@@ -10,8 +10,8 @@ from vllm_local.errors import InvalidConfigError
 
 @pytest.fixture
 def providers(monkeypatch):
-    """LangChain's list, put back afterwards."""
-    listed = dict(base._BUILTIN_PROVIDERS)
+    """LangChain's list without us, who may be in it since another test; put back afterwards."""
+    listed = {name: found for name, found in base._BUILTIN_PROVIDERS.items() if name != "vllm_local"}
     monkeypatch.setattr(base, "_BUILTIN_PROVIDERS", listed)
     base._get_chat_model_creator.cache_clear()
     yield listed

@@ -137,6 +137,7 @@ def test_every_held_out_list_is_searched_for(held_out):
         ("make a note that my cat's name is Bo.", "Make a note that my {x} is {v}."),
         ("Please work out 3 + 4.", "Please work out {e}."),
         ('Use {"mileage": 3}.', "mileage"),
+        ("Gesine has a boat with salami.", "{name} has a {thing} with {word}."),
     ],
 )
 def test_a_planted_held_out_line_is_found(text, leak, held_out):
