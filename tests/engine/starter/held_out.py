@@ -19,9 +19,8 @@ _LABEL = re.compile(r"^(tell|ask|text|yes|no|clause|system|user|question|say|res
 _WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 _GAP = "ǂ"
 _ANYTHING = r"\b[^|]{1,60}?\b"
-# What stands for these is a sum, the word "sentence", or a person: "my neighbour" is none.
-_NO_NAME = r"(?!(?:an?|the|this|that|my|our|your|his|her|their)\b)"
-_KINDS = {"e": r"\b\d[^|]{1,60}?\b", "sentences": r"sentences?", "name": rf"\b{_NO_NAME}\w+(?: \w+)?\b"}
+# What stands for these is a sum, or the word "sentence".
+_KINDS = {"e": r"\b\d[^|]{1,60}?\b", "sentences": r"sentences?"}
 _LITERAL_WORDS, _TOO_FEW_WORDS = 4, 2
 
 
