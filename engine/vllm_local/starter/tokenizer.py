@@ -22,7 +22,7 @@ from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.translation import translate
 from vllm_local.starter.source import Source
-from vllm_local.starter.values import draw_value
+from vllm_local.starter.values import FOREIGN_KINDS, draw_value
 
 END = "<|im_end|>"
 PAD = "<|endoftext|>"
@@ -109,7 +109,7 @@ def _texts(seed: int, count: int) -> Iterator[str]:
         for conversation in (converse(source, drills=0.0), *(Conversation(translate(source)) for _ in range(4))):
             yield from markers.split(render(conversation))
         if index % 2 == 0:
-            yield "\n".join(draw_value(source, kind).text for kind in ("chinese", "japanese", "accented") * 3)
+            yield "\n".join(draw_value(source, kind).text for kind in FOREIGN_KINDS * 3)
     for activity in load_lexicon().activities:
         for forms in activity.forms.values():
             yield from itertools.repeat(f" {forms[0]}", count // 20)

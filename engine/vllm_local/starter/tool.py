@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm_local.starter.source import Source
-from vllm_local.starter.values import Value, draw_value
+from vllm_local.starter.values import FOREIGN_KINDS, Value, draw_value
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
-_FOREIGN = ("chinese", "japanese", "accented")
 _EXPLAINED = 0.2
 
 
@@ -43,7 +42,7 @@ class Argument:
         """Draw a value of the argument's kind."""
         if not self.options:
             value = draw_value(source, self.kind)
-            explained = self.kind in _FOREIGN and source.values == "train" and source.chance(_EXPLAINED)
+            explained = self.kind in FOREIGN_KINDS and source.values == "train" and source.chance(_EXPLAINED)
             return _explained(source, value) if explained else value
         text = source.rng.choice(self.options)
         return Value(text, text == self.options[0] if self.type == "boolean" else text)

@@ -13,6 +13,9 @@ from typing import Any
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
 
+FOREIGN_KINDS = ("chinese", "japanese", "accented")
+"""Kinds of values that are not in plain Latin letters."""
+
 _STATES = ("CA", "NY", "TX", "WA", "FL", "MA", "IL", "OH", "GA", "CO", "OR", "NV", "AZ", "UT", "MN", "ON", "BC", "QC")
 _DOMAINS = ("com", "org", "net", "io", "de", "it", "fr", "es", "co", "eu")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -13,9 +13,9 @@ from vllm_local.starter.skills.translation import english_text, translate
 from vllm_local.starter.source import Source
 from vllm_local.starter.tool import Request, Tool
 from vllm_local.starter.toolbox import Style, draw_tools, tool_schema
+from vllm_local.starter.values import FOREIGN_KINDS
 
 NO_TOOL = "I am sorry, I have no tool for that."
-_FOREIGN = ("chinese", "japanese", "accented")
 _CHARACTERS_PER_TOKEN, _SCHEMA_CHARACTERS_PER_TOKEN = 2.7, 4.8
 _THINKING = 0.06
 
@@ -122,7 +122,7 @@ def call_foreign_text(source: Source) -> Conversation:
     """Return a request whose call has a Chinese, Japanese or accented argument."""
     while True:
         tools = draw_tools(source, _count(source))
-        if any(argument.kind in _FOREIGN for argument in tools[0].arguments):
+        if any(argument.kind in FOREIGN_KINDS for argument in tools[0].arguments):
             dialogue = _Dialogue(source, tools)
             dialogue.one(tools[0])
             if not str(dialogue.messages[-1]["tool_calls"]).isascii():
