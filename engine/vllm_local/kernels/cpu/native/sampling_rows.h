@@ -26,8 +26,8 @@ struct RowBlocks {
   int64_t end;
 };
 
-// A token's weight is e^((logit - largest) * inverse_temperature), or 0 where the exponent is less than `least`. To
-// divide by the temperature instead takes as long as a quarter of the exponential.
+// A token's weight is e^((logit - largest) * inverse_temperature), or 0 where the exponent is less than `least`;
+// products take less time than quotients.
 struct Weighing {
   float largest;
   float inverse_temperature;
