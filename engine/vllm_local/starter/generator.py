@@ -22,13 +22,13 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (100, translate),
+    (130, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
-    (20, conversation),
-    (6, recall.recall),
-    (4, recall.quiz),
+    (14, conversation),
+    (11, recall.recall),
+    (7, recall.quiz),
     (1, recall.spread_recall),
     (0.5, recall.correction),
     (1, recall.several_in_one),
@@ -40,32 +40,32 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
-    (9, extraction),
-    (8, several_extractions),
-    (3, choose),
-    (9, several_choices),
-    (4, short_object),
-    (3, several_objects),
-    (10, think_sum),
-    (6, think_letters),
-    (1.5, think_other),
-    (2, spell),
-    (9, instructions),
+    (22, extraction),
+    (16, several_extractions),
+    (7, choose),
+    (14, several_choices),
+    (6, short_object),
+    (5, several_objects),
+    (32, think_sum),
+    (24, think_letters),
+    (2.5, think_other),
+    (6, spell),
+    (16, instructions),
     (2, counting),
-    (4, sums),
+    (12, sums),
     (6, result_drill),
 )
 # Describing the tools takes most of a conversation's tokens, so most conversations ask for several calls.
 _TOOLS: tuple[tuple[float, Maker], ...] = (
-    (15, tool_calls.call_one),
-    (6, tool_calls.call_foreign_text),
+    (24, tool_calls.call_one),
+    (8, tool_calls.call_foreign_text),
     (5, tool_calls.call_without_arguments),
-    (10, tool_calls.call_two),
+    (16, tool_calls.call_two),
     (6, tool_calls.call_nothing),
     (8, tool_calls.no_tool_fits),
-    (6, tool_calls.answer_result),
+    (9, tool_calls.answer_result),
     (2, tool_calls.react_to_error),
-    (50, tool_calls.agent),
+    (40, tool_calls.agent),
 )
 _PLAIN_SYSTEM = 0.1
 _LONG_FROM, _LONG_SHARE = 2000, 0.5
@@ -73,7 +73,7 @@ _LONG_FROM, _LONG_SHARE = 2000, 0.5
 
 def tool_share(room: int) -> float:
     """Return the share of conversations with tools: higher where there is room for their descriptions."""
-    return 0.36 if room < 400 else 0.5 if room < 2000 else 0.6
+    return 0.36 if room < 400 else 0.46 if room < 2000 else 0.6
 
 
 def draw_conversation(rng: Random, drills: float = 0.05, room: int = 256) -> Conversation:

@@ -27,7 +27,7 @@ class Sizes:
     intermediate_size: int = 704
     num_hidden_layers: int = 6
     num_attention_heads: int = 4
-    num_key_value_heads: int = 2
+    num_key_value_heads: int = 4
     head_dim: int = 64
     max_position_embeddings: int = 4096
     rms_norm_eps: float = 1e-5
@@ -70,6 +70,18 @@ class Network(nn.Module):
             for parameter in self.parameters():
                 if parameter.ndim == 2:
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
+
+    def matrix_rows(self, name: str) -> tuple[int, ...]:
+        """Return the rows of each of the matrices that a parameter holds side by side, or of the parameter itself.
+
+        An optimizer that makes steps orthogonal must take them one by one: queries and keys have smaller gradients than
+        values, and would take smaller steps beside them.
+        """
+        kind, rows = name.partition(".")[0], len(self.get_parameter(name))
+        if kind == "qkv":
+            kv_width = self.num_kv_heads * self.head_dim
+            return self.num_heads * self.head_dim, kv_width, kv_width
+        return (rows // 2, rows // 2) if kind == "gate_up" else (rows,)
 
     def forward(self, packed: Packed) -> Tensor:
         """Return the last hidden states [N, H]; attention is causal and within a row."""

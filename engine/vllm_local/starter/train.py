@@ -54,11 +54,11 @@ _STAGES = (
     (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
     (0.15, Mixture(((256, 64), (512, 25), (1024, 11)), drills=0.2), 0.2),
     (0.5, Mixture(((256, 55), (512, 26), (1024, 17), (2304, 2)), drills=0.1), 0.05),
-    (1.01, Mixture(((256, 50), (512, 30), (1024, 17), (2304, 3)), drills=0.04), 0.03),
+    (1.01, Mixture(((256, 50), (512, 30), (1024, 17), (2304, 2)), drills=0.05), 0.03),
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 # A model that goes on from another one's weights begins with the stage of this share, at this scale of the rates.
-_START_SHARE, _START_RATE = 0.15, 0.35
+_START_SHARE, _START_RATE = 0.15, 0.6
 _CHECKPOINT = "checkpoint.pt"
 
 

@@ -65,13 +65,13 @@ class Worker:
         self._processes = len(shared.gradients)
         self._own: dict[str, nn.Parameter] = {}
         self._slices: dict[str, slice] = {}
+        self._own_slices: dict[str, slice] = {}
         start = 0
         for name, parameter in network.named_parameters():
             self._slices[name] = slice(start, start + parameter.numel())
             start += parameter.numel()
             if _owner(name, self._processes) == rank:
-                view = shared.weights[self._slices[name]].view_as(parameter)
-                self._own[name] = nn.Parameter(view)
+                self._take(name, parameter)
         matrices = [p for name, p in self._own.items() if p.ndim == 2 and name != "embed"]
         others = [p for name, p in self._own.items() if p.ndim != 2 or name == "embed"]
         self._optimizers: list[tuple[torch.optim.Optimizer, float]] = []
@@ -82,6 +82,17 @@ class Worker:
             adam = torch.optim.AdamW(others, lr=_OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)
             self._optimizers.append((adam, _OTHER_RATE))
         self.refresh()
+
+    def _take(self, name: str, parameter: Tensor) -> None:
+        """Make a parameter this process's own to update: the matrices that lie side by side in it each on its own."""
+        start, rows = self._slices[name].start, self._network.matrix_rows(name)
+        columns = parameter.numel() // sum(rows)
+        for index, number in enumerate(rows):
+            own = f"{name}/{index}" if len(rows) > 1 else name
+            self._own_slices[own] = slice(start, start + number * columns)
+            shape = (number, *parameter.shape[1:])
+            self._own[own] = nn.Parameter(self._shared.weights[self._own_slices[own]].view(shape))
+            start += number * columns
 
     def refresh(self) -> None:
         """Take over the shared weights."""
@@ -147,7 +158,7 @@ class Worker:
         gradient = self._shared.gradients.sum(0)
         gradient *= (1.0 / (gradient.norm() + 1e-6)).clamp(max=1.0)
         for name, parameter in self._own.items():
-            parameter.grad = gradient[self._slices[name]].view_as(parameter)
+            parameter.grad = gradient[self._own_slices[name]].view_as(parameter)
         for optimizer, base in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = base * rate

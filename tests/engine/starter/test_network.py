@@ -6,7 +6,13 @@ from vllm_local.starter.corpus import Batch, Packed
 from vllm_local.starter.network import Network, Sizes
 
 SIZES = Sizes(
-    vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=3, head_dim=8, max_position_embeddings=64
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_key_value_heads=2,
+    head_dim=8,
+    max_position_embeddings=64,
 )
 
 

@@ -1,0 +1,48 @@
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from vllm_local.starter import starter_path
+from vllm_local.starter.grow import copy_kv_heads, cut_vocabulary, grow
+from vllm_local.starter.network import Network, Sizes
+from vllm_local.starter.tokenizer import END, MARKERS, SPECIAL, token_id
+
+TEXT = "<|im_start|>user\nRepeat: Bordeaux, 世界, 4711<|im_end|>\n<tool_call>"
+
+
+def shipped() -> Tokenizer:
+    return Tokenizer.from_file(str(starter_path() / "tokenizer.json"))
+
+
+def test_a_smaller_vocabulary_reads_the_same_text():
+    smaller, kept = cut_vocabulary(shipped(), 400)
+    assert smaller.get_vocab_size() == len(kept) == 400
+    ids = smaller.encode(TEXT).ids
+    assert smaller.decode(ids, skip_special_tokens=False) == TEXT
+    assert len(ids) > len(shipped().encode(TEXT).ids)
+
+
+def test_tokens_keep_their_rows():
+    smaller, kept = cut_vocabulary(shipped(), 400)
+    for text in (*SPECIAL, *MARKERS, "a", "7"):
+        assert kept[token_id(smaller, text)] == token_id(shipped(), text)
+
+
+def test_copied_heads_compute_the_same():
+    sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "head_dim": 8}
+    few, many = (Network(Sizes(**sizes, num_key_value_heads=heads), torch.float32) for heads in (1, 4))
+    few.initialise(seed=1)
+    weights = few.llama_weights(dict(few.named_parameters()))
+    many.read_llama(copy_kv_heads(weights, Sizes(**sizes, num_key_value_heads=4)))
+    for layer in range(2):
+        one = few.qkv[layer][32:40]
+        torch.testing.assert_close(many.qkv[layer][32:64].unflatten(0, (4, 8)), one.expand(4, 8, 32), rtol=0, atol=0)
+        torch.testing.assert_close(many.qkv[layer][:32], few.qkv[layer][:32], rtol=0, atol=0)
+
+
+def test_a_grown_model_is_an_ordinary_folder(tmp_path):
+    grow(starter_path(), tmp_path / "grown", vocabulary=600)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "grown")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "grown")
+    assert model.config.vocab_size == len(tokenizer) == 600
+    assert model.config.eos_token_id == tokenizer.convert_tokens_to_ids(END)
