@@ -106,8 +106,11 @@ FLAT = {
         SamplingParams(top_p=0.999, temperature=0.6),
         SamplingParams(top_p=0.9, min_p=0.3),
         SamplingParams(top_p=1 - 1e-12, temperature=1.9),
+        SamplingParams(top_p=0.9, temperature=0.35),
+        SamplingParams(top_p=0.97, temperature=0.35),
+        SamplingParams(top_p=0.97, temperature=0.8),
     ],
-    ids=["half", "cold", "min_p", "nearly all"],
+    ids=["half", "cold", "min_p", "nearly all", "a short head", "a longer head", "a long head"],
 )
 def test_top_p_of_many_tokens_draws_what_sorting_them_all_does(
     library: NativeLibrary, logits: torch.Tensor, params: SamplingParams

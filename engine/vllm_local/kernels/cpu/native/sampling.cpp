@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kFirstCandidates = 80;
 // Values beyond the top_k largest that are looked at, since the temperature may round a few of them to the same.
 constexpr int64_t kTies = 16;
+// Shares of a mass that are this near to each other are not told apart: its sums are rounded.
+constexpr double kRounding = 1e-4;
 
 struct Candidate {
   float value;
@@ -42,6 +44,7 @@ struct Rows {
   int64_t num_blocks;
   std::vector<float> maxima;
   std::vector<float> sums;
+  std::vector<float> heads;
   std::vector<float> largest;
 
   void take(const float* all, int64_t count, int64_t width, int64_t distance, const int64_t* chosen) {
@@ -53,6 +56,7 @@ struct Rows {
     num_blocks = (width + kTokenBlock - 1) / kTokenBlock;
     maxima.resize(count * num_blocks);
     sums.resize(count * num_blocks);
+    heads.resize(count * num_blocks * kNumHeads);
     largest.resize(count);
   }
 
@@ -86,6 +90,7 @@ struct Rows {
 
   float* maxima_of(int64_t index) { return maxima.data() + index * num_blocks; }
   float* sums_of(int64_t index) { return sums.data() + index * num_blocks; }
+  float* heads_of(int64_t index) { return heads.data() + index * num_blocks * kNumHeads; }
 
   void find_maxima(const SamplingKernels& kernels) {
     for_blocks([&](int64_t index, const RowBlocks& blocks) { kernels.block_maxima(blocks, maxima_of(index)); });
@@ -233,9 +238,14 @@ void collect_bin(const RowBlocks& blocks, const Weighing& weighing, const uint16
   weigh(*candidates, weighing, weighing.least, weights);
 }
 
-// An exponent that is smaller than that of any token that top_p keeps: even if all tokens had it, they would have less
-// mass together than top_p leaves out.
-float least_exponent_kept(const RowBlocks& blocks, double top_p, double mass) {
+// An exponent that is smaller than that of any token that top_p keeps: one whose head has the mass that it asks for; else
+// one so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
+float least_exponent_kept(const RowBlocks& blocks, double top_p, double mass, const float* heads) {
+  for (int head = 0; head < kNumHeads; head++) {
+    double in_head = 0.0;
+    for (int64_t block = 0; block < blocks.end; block++) in_head += heads[block * kNumHeads + head];
+    if (in_head > (top_p + kRounding) * mass) return kHeadExponents[head];
+  }
   const double exponent = std::log((1.0 - top_p) * mass / static_cast<double>(blocks.vocab_size));
   return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
 }
@@ -250,15 +260,16 @@ void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_ex
 
 // Draws where many tokens share the mass that top_p asks for. Bins of exponents lie in the order of the tokens, so only
 // two of them have to be sorted: the one in which the mass is reached, and the one that is drawn.
-int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double top_p, double mass, double uniform,
-                       const SamplingKernels& kernels) {
+int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double top_p, double mass, const float* heads,
+                       double uniform, const SamplingKernels& kernels) {
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
   static thread_local std::vector<uint16_t> bins;
   double masses[kExponentBins];
   bins.resize(blocks.end * kTokenBlock);
   const double needed = top_p * mass;
-  fill_bins(blocks, weighing, least_exponent_kept(blocks, top_p, mass), kernels, bins.data(), masses);
+  const float least_exponent = least_exponent_kept(blocks, top_p, mass, heads);
+  fill_bins(blocks, weighing, least_exponent, kernels, bins.data(), masses);
   double before = 0.0;
   int last = 0;
   for (; last + 1 < kExponentBins && before + masses[last] < needed; last++) before += masses[last];
@@ -271,13 +282,13 @@ int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double
 }
 
 int64_t draw_filtered(const RowBlocks& blocks, const SamplingRow& row, const Weighing& weighing, const float* maxima,
-                      double mass, double uniform, const SamplingKernels& kernels) {
+                      double mass, const float* heads, double uniform, const SamplingKernels& kernels) {
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
   const int64_t count = row.top_k > 0 ? row.top_k + kTies : kFirstCandidates;
   collect(blocks, maxima, count, &candidates);
   if (!filter(candidates, row, weighing, mass, count >= blocks.vocab_size, &weights)) {
-    return draw_from_bins(blocks, weighing, row.top_p, mass, uniform, kernels);
+    return draw_from_bins(blocks, weighing, row.top_p, mass, heads, uniform, kernels);
   }
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
@@ -305,7 +316,7 @@ int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, 
   const double uniform = arguments.uniforms[index];
   if (!is_filtered(row)) return draw_from_all(blocks, weighing, sums, uniform, kernels);
   const double mass = needs_sums(row) ? sum_of(sums, rows->num_blocks) : 0.0;
-  return draw_filtered(blocks, row, weighing, maxima, mass, uniform, kernels);
+  return draw_filtered(blocks, row, weighing, maxima, mass, rows->heads_of(index), uniform, kernels);
 }
 
 // The most probable tokens of a row.
@@ -361,9 +372,14 @@ void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
   rows.find_maxima(kernels);
   if (std::any_of(arguments.rows, arguments.rows + arguments.num_rows, needs_sums)) {
     rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
-      if (!needs_sums(arguments.rows[index])) return;
-      const float largest = rows.find_largest(index, kernels);
-      kernels.block_sums(blocks, weighing_of(arguments.rows[index], largest), rows.sums_of(index));
+      const SamplingRow& row = arguments.rows[index];
+      if (!needs_sums(row)) return;
+      const Weighing weighing = weighing_of(row, rows.find_largest(index, kernels));
+      if (row.top_p < 1.0) {
+        kernels.block_heads(blocks, weighing, rows.sums_of(index), rows.heads_of(index));
+      } else {
+        kernels.block_sums(blocks, weighing, rows.sums_of(index));
+      }
     });
   }
   rows.for_rows([&](int64_t index) { arguments.token_ids[index] = sample_row(&rows, index, arguments, kernels); });

@@ -78,6 +78,26 @@ void block_sums(const RowBlocks& blocks, const Weighing& weighing, float* sums) 
 }
 
 template <typename Isa>
+void block_heads(const RowBlocks& blocks, const Weighing& weighing, float* sums, float* heads) {
+  using Vector = typename Isa::Vector;
+  for_each_block(blocks, [&](int64_t block, const float* values) {
+    const Vector zero = Isa::broadcast(0.0f);
+    Vector sum = zero, in_head[kNumHeads] = {zero, zero, zero};
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+      const Vector exponents = exponents_of<Isa>(values + i, weighing);
+      const Vector weights = weights_of<Isa>(exponents, weighing);
+      sum = Isa::add(sum, weights);
+      for (int head = 0; head < kNumHeads; head++) {
+        const Vector least = Isa::broadcast(kHeadExponents[head]);
+        in_head[head] = Isa::add(in_head[head], Isa::where_at_least(exponents, least, weights));
+      }
+    }
+    sums[block] = Isa::sum(sum);
+    for (int head = 0; head < kNumHeads; head++) heads[block * kNumHeads + head] = Isa::sum(in_head[head]);
+  });
+}
+
+template <typename Isa>
 void block_weights(const RowBlocks& blocks, const Weighing& weighing, float* weights) {
   for_each_block(blocks, [&](int64_t, const float* values) {
     for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(weights + i, weights_of<Isa>(values + i, weighing));
@@ -142,7 +162,7 @@ int64_t count_above(const RowBlocks& blocks, float value) {
 
 template <typename Isa>
 constexpr SamplingKernels sampling_kernels() {
-  return {block_maxima<Isa>, block_sums<Isa>, block_weights<Isa>, fill_bins<Isa>, count_above<Isa>};
+  return {block_maxima<Isa>, block_sums<Isa>, block_heads<Isa>, block_weights<Isa>, fill_bins<Isa>, count_above<Isa>};
 }
 
 }  // namespace

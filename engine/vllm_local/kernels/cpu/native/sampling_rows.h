@@ -18,6 +18,11 @@ constexpr uint16_t kNoBin = kExponentBins;
 // Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
 constexpr int kBinSums = 4;
 
+// Exponents, the largest first, of which it is found out how much mass lies on tokens of that exponent or more: where that
+// is all that top_p keeps, it need not look at others.
+constexpr int kNumHeads = 3;
+constexpr float kHeadExponents[kNumHeads] = {-4.0f, -6.0f, -8.0f};
+
 // Some blocks of one row.
 struct RowBlocks {
   const float* row;
@@ -39,6 +44,8 @@ struct SamplingKernels {
   void (*block_maxima)(const RowBlocks&, float* maxima);
   // Each block's sum of weights.
   void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
+  // The same, and each block's sums of weights from the exponents of kHeadExponents up, kNumHeads a block.
+  void (*block_heads)(const RowBlocks&, const Weighing&, float* sums, float* heads);
   // The weights of one block, kTokenBlock of them.
   void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
   // Adds the weights of tokens whose exponents are at least `least_exponent` to their bins [kExponentBins][kBinSums], and
