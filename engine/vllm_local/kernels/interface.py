@@ -60,11 +60,12 @@ PackedExperts = Any
 Routes = Any
 """Which experts a step's tokens go to, and with what weight. Opaque."""
 
-Network: TypeAlias = "Callable[[Kernels, torch.Tensor, Step, Sequence[KVCache]], None]"
-"""Updates a residual stream [T, H] in place. It makes the same kernel calls in every step, and does nothing else."""
+Network: TypeAlias = "Callable[[Kernels, torch.Tensor, Step, Sequence[KVCache]], torch.Tensor]"
+"""Takes token ids [T] (int64) to normalised hidden states [T, H]. It makes the same kernel calls in every step, `embed`
+first and `norm` last, and does nothing else."""
 
-Program: TypeAlias = "Callable[[torch.Tensor, Step, Sequence[KVCache]], None]"
-"""A network that kernels have taken over: residual stream [T, H], step, and one cache a layer."""
+Program: TypeAlias = "Callable[[torch.Tensor, Step, Sequence[KVCache]], torch.Tensor]"
+"""A network that kernels have taken over: token ids, step, and one cache a layer."""
 
 
 class ExpertWeights(NamedTuple):
@@ -322,8 +323,8 @@ class Kernels(WeightPacker, RowKernels, AttentionKernels, Protocol):
     def program(self, network: Network) -> Program:
         """Returns something that does in a step what the network does.
 
-        It may run the network, or record its calls once and repeat them: the residual stream, the step and the caches
-        are the only tensors from elsewhere that the network's calls may be given. Serves one step at a time.
+        It may run the network, or record its calls once and repeat them: the token ids, the step and the caches are
+        the only tensors from elsewhere that the network's calls may be given. Serves one step at a time.
         """
 
     def set_num_threads(self, num_threads: int) -> None:

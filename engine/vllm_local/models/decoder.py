@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 
@@ -20,6 +19,27 @@ from vllm_local.kernels.interface import (
 )
 from vllm_local.layers.decoder_layer import DecoderLayer
 from vllm_local.models.model_config import DecoderConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What a step computes before the LM head."""
+
+    embedding: PackedEmbedding
+    layers: tuple[DecoderLayer, ...]
+    final_norm: PackedNorm
+
+    def __call__(
+        self, kernels: Kernels, token_ids: torch.Tensor, step: Step, kv_caches: Sequence[KVCache]
+    ) -> torch.Tensor:
+        """Takes token ids to hidden states."""
+        return self.run(kernels, kernels.embed(token_ids, self.embedding), step, kv_caches)
+
+    def run(self, kernels: Kernels, residual: torch.Tensor, step: Step, kv_caches: Sequence[KVCache]) -> torch.Tensor:
+        """Takes a residual stream, which it overwrites, to hidden states."""
+        for layer, kv_cache in zip(self.layers, kv_caches, strict=True):
+            layer.forward(kernels, residual, step, kv_cache)
+        return kernels.norm(residual, self.final_norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +61,12 @@ class Decoder:
     layers: tuple[DecoderLayer, ...]
     final_norm: PackedNorm
     head: PackedLinear
+    _network: _Network = field(init=False, repr=False, compare=False)
     _program: Program = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_program", self.kernels.program(partial(_run_layers, self.layers)))
+        object.__setattr__(self, "_network", _Network(self.embedding, self.layers, self.final_norm))
+        object.__setattr__(self, "_program", self.kernels.program(self._network))
 
     @torch.inference_mode()
     def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> torch.Tensor:
@@ -60,22 +82,11 @@ class Decoder:
         """
         kernels = self.kernels
         step = kernels.begin_step(metadata, kv_caches)
-        residual = kernels.embed(inputs, self.embedding) if inputs.dim() == 1 else kernels.as_residual(inputs)
-        self._program(residual, step, kv_caches)
-        return kernels.norm(residual, self.final_norm)
+        if inputs.dim() == 1:
+            return self._program(inputs, step, kv_caches)
+        return self._network.run(kernels, kernels.as_residual(inputs), step, kv_caches)
 
     @torch.inference_mode()
     def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned, in `out` if there is one."""
         return self.kernels.logits(hidden, self.head, self.config.logit_scale, out)
-
-
-def _run_layers(
-    layers: Sequence[DecoderLayer],
-    kernels: Kernels,
-    residual: torch.Tensor,
-    step: Step,
-    kv_caches: Sequence[KVCache],
-) -> None:
-    for layer, kv_cache in zip(layers, kv_caches, strict=True):
-        layer.forward(kernels, residual, step, kv_cache)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vllm_local.kernels.cpu.embedding import EmbedArguments
 from vllm_local.kernels.cpu.kv_cache import NativeKVCache
+from vllm_local.kernels.cpu.norm import NormArguments
 from vllm_local.kernels.cpu.step import NativeStep
 from vllm_local.kernels.interface import Network
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 _KINDS = {
     name: kind
-    for kind, name in enumerate(("norm", "linear", "rotate_and_cache", "attend", "route", "grouped_linear", "combine"))
+    for kind, name in enumerate(
+        ("norm", "linear", "rotate_and_cache", "attend", "route", "grouped_linear", "combine", "embed")
+    )
 }
 """OPERATION_* of native/api.h."""
 
@@ -36,8 +40,6 @@ class RunArguments(ctypes.Structure):
         ("operations", ctypes.c_void_p),
         ("num_operations", ctypes.c_int64),
         ("step", ctypes.c_void_p),
-        ("residual", ctypes.c_void_p),
-        ("recorded_residual", ctypes.c_void_p),
     )
 
 
@@ -74,26 +76,43 @@ class Recording:
         """Takes down a call of one of the library's functions."""
         self._calls.append((name, arguments))
 
-    def finish(self, residual: torch.Tensor) -> RunArguments:
-        """Returns the calls for the library; the recording must live as long.
+    @property
+    def first(self) -> EmbedArguments:
+        """The first call's arguments, which look up the token ids."""
+        arguments = self._calls[0][1]
+        assert isinstance(arguments, EmbedArguments), "a network begins with its embedding"
+        return arguments
 
-        Args:
-            residual: The residual stream that the network was recorded with.
-        """
+    @property
+    def last(self) -> NormArguments:
+        """The last call's arguments, which write the hidden states."""
+        arguments = self._calls[-1][1]
+        assert isinstance(arguments, NormArguments), "a network ends with a norm"
+        return arguments
+
+    def finish(self) -> RunArguments:
+        """Returns the calls for the library; the recording must live as long."""
         self._operations = (OperationStructure * len(self._calls))(
             *(OperationStructure(ctypes.addressof(arguments), _KINDS[name]) for name, arguments in self._calls)
         )
-        return RunArguments(
-            operations=ctypes.addressof(self._operations),
-            num_operations=len(self._calls),
-            recorded_residual=residual.data_ptr(),
-        )
+        return RunArguments(operations=ctypes.addressof(self._operations), num_operations=len(self._calls))
 
 
 class NativeProgram:
     """Runs a network. It is recorded at the first step, and again when a step has more tokens or other caches."""
 
-    __slots__ = ("_arguments", "_kernels", "_kv_caches", "_network", "_num_rows", "_recording", "_run")
+    __slots__ = (
+        "_arguments",
+        "_embed",
+        "_hidden_size",
+        "_kernels",
+        "_kv_caches",
+        "_network",
+        "_norm",
+        "_num_rows",
+        "_recording",
+        "_run",
+    )
 
     def __init__(self, kernels: NativeKernels, network: Network) -> None:
         """Remembers what to record.
@@ -108,18 +127,21 @@ class NativeProgram:
         self._num_rows = 0
         self._kv_caches: Sequence[NativeKVCache] | None = None
 
-    def __call__(self, residual: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> None:
-        """Updates the residual stream [T, H] in place."""
-        if residual.shape[0] > self._num_rows or kv_caches is not self._kv_caches:
-            self._record(residual, step, kv_caches)
-        arguments = self._arguments
-        arguments.step, arguments.residual = step.address, residual.data_ptr()
-        self._run(ctypes.byref(arguments))
+    def __call__(self, token_ids: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> torch.Tensor:
+        """Returns the hidden states [T, H] of token ids [T], in memory of their own."""
+        num_tokens = token_ids.shape[0]
+        if num_tokens > self._num_rows or kv_caches is not self._kv_caches:
+            self._record(token_ids, step, kv_caches)
+        hidden = torch.empty((num_tokens, self._hidden_size), dtype=self._kernels.dtype)
+        self._embed.token_ids, self._norm.output = token_ids.data_ptr(), hidden.data_ptr()
+        self._arguments.step = step.address
+        self._run(ctypes.byref(self._arguments))
+        return hidden
 
-    def _record(self, residual: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> None:
+    def _record(self, token_ids: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> None:
         # Powers of two, so that steps that grow a little are not recorded each time.
-        num_rows = max(self._num_rows, 1 << (residual.shape[0] - 1).bit_length())
+        num_rows = max(self._num_rows, 1 << (token_ids.shape[0] - 1).bit_length())
         with self._kernels.recording(num_rows) as recording:
-            self._network(self._kernels, residual, step, kv_caches)
-        self._arguments = recording.finish(residual)
+            self._hidden_size = self._network(self._kernels, token_ids, step, kv_caches).shape[1]
+        self._arguments, self._embed, self._norm = recording.finish(), recording.first, recording.last
         self._recording, self._kv_caches, self._num_rows = recording, kv_caches, num_rows

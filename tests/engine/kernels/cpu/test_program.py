@@ -14,7 +14,7 @@ from vllm_local.kernels.cpu.library import NativeLibrary
 from vllm_local.kernels.cpu.program import Recording
 from vllm_local.kernels.interface import AttentionSpec, Kernels, KVCache, Step
 
-SIZE, INTERMEDIATE = 24, 40
+VOCABULARY, SIZE, INTERMEDIATE = 60, 24, 40
 SPEC = AttentionSpec(num_heads=4, num_kv_heads=2, head_size=6, softmax_scale=0.4, rotary_frequencies=(1.0, 0.5, 0.1))
 BLOCK_SIZE = 16
 
@@ -43,14 +43,18 @@ class ParallelLayers:
             )
             for _ in range(2)
         ]
+        self.embedding = kernels.pack_embedding(random(VOCABULARY, SIZE))
+        self.final_norm = kernels.pack_norm(random(SIZE), kind="rms", eps=1e-6)
 
-    def run(self, kernels: Kernels, residual: torch.Tensor, step: Step, kv_caches: Sequence[KVCache]) -> None:
+    def run(self, kernels: Kernels, token_ids: torch.Tensor, step: Step, kv_caches: Sequence[KVCache]) -> torch.Tensor:
         self.num_runs += 1
+        residual = kernels.embed(token_ids, self.embedding)
         for (norm, qkv, attention, out, up, down), cache in zip(self.layers, kv_caches, strict=True):
             rows = kernels.norm(residual, norm)
             queries = kernels.rotate_and_cache(kernels.linear(rows, qkv), attention, step, cache)
             kernels.linear_add(kernels.attend(queries, attention, step, cache), out, residual)
             kernels.linear_add(kernels.activated_linear(rows, up), down, residual)
+        return kernels.norm(residual, self.final_norm)
 
     def allocate(self) -> list[KVCache]:
         dtype = str(self.kernels.dtype).removeprefix("torch.")
@@ -59,7 +63,7 @@ class ParallelLayers:
 
 
 class Steps:
-    """Two requests on caches of their own, whose tokens are random rows."""
+    """Two requests on caches of their own, whose tokens are random."""
 
     def __init__(self, layers: ParallelLayers) -> None:
         self.kernels, self.caches = layers.kernels, layers.allocate()
@@ -70,7 +74,8 @@ class Steps:
         metadata = make_metadata(self.requests, list(counts), BLOCK_SIZE)
         for request, count in zip(self.requests, counts, strict=True):
             request.num_computed += count
-        return torch.randn(sum(counts), SIZE, generator=self.numbers), self.kernels.begin_step(metadata, self.caches)
+        token_ids = torch.randint(0, VOCABULARY, (sum(counts),), generator=self.numbers)
+        return token_ids, self.kernels.begin_step(metadata, self.caches)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -79,11 +84,10 @@ def test_a_program_computes_what_its_network_does(library: NativeLibrary, dtype:
     direct, recorded = Steps(layers), Steps(layers)
     program = layers.kernels.program(layers.run)
     for counts in ((3, 1), (1, 1), (1, 2), (9, 11), (1, 1)):
-        wanted, step = direct.next(*counts)
-        layers.run(layers.kernels, wanted, step, direct.caches)
-        result, step = recorded.next(*counts)
-        program(result, step, recorded.caches)
-        assert torch.equal(result, wanted), counts
+        token_ids, step = direct.next(*counts)
+        wanted = layers.run(layers.kernels, token_ids, step, direct.caches)
+        token_ids, step = recorded.next(*counts)
+        assert torch.equal(program(token_ids, step, recorded.caches), wanted), counts
     assert layers.num_runs == 5 + 2, "recorded once, and again when there were more rows than ever"
 
 
@@ -93,22 +97,20 @@ def test_a_program_follows_its_caches(library: NativeLibrary):
     outcomes = []
     for _ in range(2):
         steps = Steps(layers)
-        residual, step = steps.next(5, 5)
-        program(residual, step, steps.caches)
+        token_ids, step = steps.next(5, 5)
+        outcomes.append(program(token_ids, step, steps.caches))
         assert steps.caches[0].v.any()
-        outcomes.append(residual)
     assert torch.equal(*outcomes)
 
 
 def test_a_network_that_fails_leaves_the_kernels_as_they_were(library: NativeLibrary):
     layers = ParallelLayers(NativeKernels(torch.float32, library))
     steps = Steps(layers)
-    residual, step = steps.next(1, 1)
+    token_ids, step = steps.next(1, 1)
     with pytest.raises(ValueError, match="shorter"):
-        layers.kernels.program(layers.run)(residual, step, steps.caches[:1])
-    before = residual.clone()
-    layers.run(layers.kernels, residual, step, steps.caches)
-    assert not torch.equal(residual, before)
+        layers.kernels.program(layers.run)(token_ids, step, steps.caches[:1])
+    layers.run(layers.kernels, token_ids, step, steps.caches)
+    assert steps.caches[0].v.any()
 
 
 def test_memory_is_handed_out_again_once_it_was_let_go():

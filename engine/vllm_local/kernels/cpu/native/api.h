@@ -235,6 +235,7 @@ enum {
   OPERATION_ROUTE = 4,
   OPERATION_GROUPED_LINEAR = 5,
   OPERATION_COMBINE = 6,
+  OPERATION_EMBED = 7,
 };
 
 // A call of one of the functions above.
@@ -244,13 +245,11 @@ typedef struct {
 } Operation;
 
 // Runs operations in their order. Their arguments are those of the step that they were recorded in, save its number of
-// rows, the step itself and the residual stream, which are this step's.
+// rows and the step itself, which are this step's.
 typedef struct {
   const Operation* operations;
   int64_t num_operations;
   const AttentionStep* step;
-  float* residual;                 // [num_tokens, hidden size]
-  const float* recorded_residual;  // where the operations say that it is
 } RunArguments;
 
 VLLM_LOCAL_API void vllm_local_run(const RunArguments* arguments);

@@ -1,4 +1,4 @@
-// A step's operations in one call, so that the interpreter is left alone from the first layer to the last.
+// A step's operations in one call, so that the interpreter is left alone from the token ids to the last norm.
 #include "api.h"
 
 namespace vllm_local {
@@ -9,15 +9,18 @@ Arguments arguments_of(const Operation& operation) {
   return *static_cast<const Arguments*>(operation.arguments);
 }
 
+void run_embed(EmbedArguments call, const RunArguments& run) {
+  call.num_rows = run.step->num_tokens;
+  vllm_local_embed(&call);
+}
+
 void run_norm(NormArguments call, const RunArguments& run) {
   call.num_rows = run.step->num_tokens;
-  if (call.rows == run.recorded_residual) call.rows = run.residual;
   vllm_local_norm(&call);
 }
 
 void run_linear(LinearArguments call, const RunArguments& run) {
   call.num_rows = run.step->num_tokens;
-  if (call.output == run.recorded_residual) call.output = run.residual;
   vllm_local_linear(&call);
 }
 
@@ -40,7 +43,6 @@ void run_grouped_linear(const GroupedLinearArguments& call) { vllm_local_grouped
 
 void run_combine(CombineArguments call, const RunArguments& run) {
   call.num_rows = run.step->num_tokens;
-  call.residual = run.residual;
   vllm_local_combine(&call);
 }
 
@@ -60,6 +62,8 @@ void run_operation(const Operation& operation, const RunArguments& run) {
       return run_grouped_linear(arguments_of<GroupedLinearArguments>(operation));
     case OPERATION_COMBINE:
       return run_combine(arguments_of<CombineArguments>(operation), run);
+    case OPERATION_EMBED:
+      return run_embed(arguments_of<EmbedArguments>(operation), run);
   }
 }
 
