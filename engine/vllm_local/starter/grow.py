@@ -20,27 +20,40 @@ from torch import Tensor
 
 from vllm_local.starter.export import network_sizes, save_model
 from vllm_local.starter.network import Network, Sizes
-from vllm_local.starter.tokenizer import VOCABULARY
+from vllm_local.starter.tokenizer import MERGED, completed
 
 _EMBEDDING = "model.embed_tokens.weight"
 
 
-def cut_vocabulary(tokenizer: Tokenizer, size: int) -> tuple[Tokenizer, list[int]]:
-    """Return a tokenizer with the first merges only, and for each of its tokens the id that it had.
+def cut_vocabulary(tokenizer: Tokenizer, merged: int) -> Tokenizer:
+    """Return the starter's tokenizer with the first merges only.
 
     Args:
-        tokenizer: A byte-level BPE tokenizer whose added tokens have the last ids.
-        size: Tokens to keep, the added ones among them, all of which stay.
+        tokenizer: A byte-level BPE tokenizer.
+        merged: Tokens to keep; whole words and the template's marks come on top.
     """
     description: dict[str, Any] = json.loads(tokenizer.to_str())
-    added, model = description["added_tokens"], description["model"]
-    merged = size - len(added)
+    model = description["model"]
     model["vocab"] = {token: index for token, index in model["vocab"].items() if index < merged}
     model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
-    kept = [*range(merged), *(token["id"] for token in added)]
-    for index, token in enumerate(added, start=merged):
-        token["id"] = index
-    return Tokenizer.from_str(json.dumps(description)), kept
+    return completed(Tokenizer.from_str(json.dumps(description | {"added_tokens": []})))
+
+
+def take_embeddings(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
+    """Return the embeddings [V, H] of the new tokenizer's tokens: the old ones, or means of what a token is made of.
+
+    Args:
+        rows: Embeddings of the old tokenizer's tokens.
+        old: The tokenizer that the model has.
+        new: The one that it is to have.
+    """
+
+    def row(index: int) -> Tensor:
+        known = old.token_to_id(new.id_to_token(index))
+        parts = [known] if known is not None else old.encode(new.decode([index])).ids
+        return rows[parts].float().mean(0)
+
+    return torch.stack([row(index) for index in range(new.get_vocab_size())]).to(rows.dtype)
 
 
 def copy_kv_heads(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tensor]:
@@ -61,21 +74,22 @@ def copy_kv_heads(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tens
     }
 
 
-def grow(model: Path, output: Path, vocabulary: int = VOCABULARY) -> None:
+def grow(model: Path, output: Path, merged: int = MERGED) -> None:
     """Write a model folder in today's sizes.
 
     Args:
         model: Folder of the model to take over.
         output: Folder to write.
-        vocabulary: Tokens to keep.
+        merged: Tokens to keep, as for `cut_vocabulary`.
     """
-    tokenizer, kept = cut_vocabulary(Tokenizer.from_file(str(model / "tokenizer.json")), vocabulary)
-    sizes = network_sizes(tokenizer)
+    old = Tokenizer.from_file(str(model / "tokenizer.json"))
+    new = cut_vocabulary(old, merged)
+    sizes = network_sizes(new)
     weights = copy_kv_heads(load_file(model / "model.safetensors"), sizes)
-    weights[_EMBEDDING] = weights[_EMBEDDING][torch.tensor(kept)]
+    weights[_EMBEDDING] = take_embeddings(weights[_EMBEDDING], old, new)
     network = Network(sizes)
     network.read_llama(weights)
-    save_model(network, dict(network.named_parameters()), tokenizer, output)
+    save_model(network, dict(network.named_parameters()), new, output)
 
 
 def main() -> None:
