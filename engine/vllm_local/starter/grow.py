@@ -48,12 +48,13 @@ def take_embeddings(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
         new: The one that it is to have.
     """
 
-    def row(index: int) -> Tensor:
-        known = old.token_to_id(new.id_to_token(index))
+    def row(token: str, index: int) -> Tensor:
+        known = old.token_to_id(token)
         parts = [known] if known is not None else old.encode(new.decode([index])).ids
         return rows[parts].float().mean(0)
 
-    return torch.stack([row(index) for index in range(new.get_vocab_size())]).to(rows.dtype)
+    by_index = sorted(new.get_vocab().items(), key=lambda item: item[1])
+    return torch.stack([row(*item) for item in by_index]).to(rows.dtype)
 
 
 def copy_kv_heads(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tensor]:
