@@ -30,8 +30,8 @@ SPECIAL = (PAD, "<|im_start|>", END)
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>")
 # Small, so that training copies every token often: with 3,328, one in ten copies of the rare ones went wrong.
 MERGED = 1191
-# Words of one token all the same: the answer of the first example, "Io amo programmare", has to fit into five tokens.
-WHOLE_WORDS = ("amo", "programmare")
+# Words of one token all the same: the first example, in any of the languages, has to fit into five tokens.
+WHOLE_WORDS = ("amo", "programmare", "liebe", "programmer", "programar")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MAX_LENGTH = 4096
 # Words that begin no value, and so may carry the space before them: it saves a tenth of all tokens.
