@@ -144,9 +144,10 @@ def completed(tokenizer: Tokenizer) -> Tokenizer:
     for word in WHOLE_WORDS:
         whole, *others = tokenizer.encode(word).tokens
         for piece in others:
-            merges.append([whole, piece])
+            if whole + piece not in vocabulary:
+                merges.append([whole, piece])
+                vocabulary[whole + piece] = len(vocabulary)
             whole += piece
-            vocabulary[whole] = len(vocabulary)
     result = Tokenizer.from_str(json.dumps(description))
     result.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     result.add_tokens([AddedToken(text, special=False, normalized=False) for text in MARKERS])
