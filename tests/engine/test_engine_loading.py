@@ -121,7 +121,7 @@ def test_whatever_is_wrong_a_loaded_engine_goes_on(tmp_path):
     """What users get wrong, one after the other, while a request runs."""
     corrupt = damaged_starter(tmp_path / "corrupt", "model.safetensors")
     unknown = damaged_starter(tmp_path / "unknown", "config.json")
-    with AsyncLLM(EngineConfig(**{**SMALL, "max_model_len": 256})) as engine:
+    with AsyncLLM(EngineConfig(**{**SMALL, "max_model_len": 256, "kv_cache_memory_bytes": 2**21})) as engine:
         user = {"role": "user", "content": "Hello!"}
         params = engine.default_sampling_params(ignore_eos=True)
         *_, expected = engine.submit(engine.render([user]), params)

@@ -18,7 +18,7 @@ MAX_STEPS = 60
 """States that a search on the way may look at; it holds the engine's thread."""
 MAX_DETOUR = 20
 """States of it where all that is looked for is a way back to the one that is known."""
-MAX_REPLACED = 12
+MAX_REPLACED = 24
 """Tokens at the head of a known way in whose place others are tried."""
 
 

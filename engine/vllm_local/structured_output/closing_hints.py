@@ -64,12 +64,16 @@ class ShortestTexts:
         return ways[type(constraint)](constraint)
 
     def hints(self, constraint: Constraint) -> list[list[int]]:
-        """Returns the tokens of what a constraint's JSON is likely to need as a whole: names and short values."""
+        """Returns the tokens of what a constraint's JSON is likely to need as a whole.
+
+        That is names, short values, and what a string must still have that was begun without its pattern.
+        """
         parts = [part for part in sub_constraints(constraint) if isinstance(part, Json)]
         names = dict.fromkeys(name for part in parts for name in _required_names(part))
         values = dict.fromkeys(value for part in parts for value in islice(self._values_of(part).all(), MAX_VALUES))
         constants = sorted((json.dumps(value) for part in parts for value in _constants(part.schema)), key=len)
-        texts = [*list(names)[:MAX_TEXTS], *sorted(values, key=len)[:MAX_VALUES], *constants[:MAX_TEXTS]]
+        ends = islice((text for part in parts for text in _pattern_ends(part.schema)), MAX_TEXTS)
+        texts = [*ends, *list(names)[:MAX_TEXTS], *sorted(values, key=len)[:MAX_VALUES], *constants[:MAX_TEXTS]]
         return [self._bridge.tokenize(text.encode()) for text in dict.fromkeys(texts)]
 
     def _json(self, constraint: Json) -> str | None:
@@ -187,6 +191,14 @@ def _required_names(part: Json) -> Iterator[str]:
     for node in _mappings(part.schema):
         if isinstance(node.get("required"), list):
             yield from (json.dumps(name, ensure_ascii=False) + separator for name in node["required"])
+
+
+def _pattern_ends(schema: Any) -> Iterator[str]:
+    """Yields texts that match the schema's patterns, with the quote behind them."""
+    for node in _mappings(schema):
+        match = shortest_match(node["pattern"]) if isinstance(node.get("pattern"), str) else None
+        if match:
+            yield json.dumps(match, ensure_ascii=False)[1:]
 
 
 def _constants(schema: Any) -> Iterator[Any]:

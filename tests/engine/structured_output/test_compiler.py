@@ -52,6 +52,14 @@ def test_an_answer_obeys_its_schema_at_any_budget(compiler, tokenizer, max_token
     assert set(json.loads(text)) <= {"name", "age", "friends", "mood"}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_string_that_was_begun_without_its_pattern_still_ends(compiler, tokenizer, seed):
+    schema = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "[a-f]+@"}]}
+    grammar, text = answer(compiler, tokenizer, 40, seed, json=schema)
+    assert grammar.is_fulfilled()
+    jsonschema.validate(json.loads(text), schema)
+
+
 @QUICK
 @given(schema=SCHEMAS, max_tokens=st.sampled_from([6, 20, 60, 200]), seed=st.integers(0, 9))
 def test_random_schemas_hold(compiler, tokenizer, schema, max_tokens, seed):
