@@ -61,7 +61,7 @@ class Load:
     async def warm_up(self):
         """Shows oneDNN each number of rows, of which it keeps megabytes: by chance it would meet some of them late."""
         for num_rows in distinct_row_numbers(MAX_NUM_BATCHED_TOKENS):  # of a step
-            token_ids = [self.random.randrange(100, 3000) for _ in range(num_rows)]
+            token_ids = [self.random.randrange(100, 1200) for _ in range(num_rows)]
             await self.complete(prompt=token_ids, max_tokens=1)
         for num_rows in distinct_row_numbers(MAX_NUM_SEQS):  # that are sampled from
             await self.complete(prompt="Hello", n=num_rows, temperature=1, max_tokens=3)
