@@ -6,15 +6,7 @@ from vllm_local.starter.corpus import Batch
 from vllm_local.starter.network import Network, Sizes
 from vllm_local.starter.worker import Shared, Worker
 
-SIZES = Sizes(
-    vocab_size=60,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_key_value_heads=2,
-    head_dim=8,
-    max_position_embeddings=64,
-)
+SIZES = Sizes(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_key_value_heads=2, head_dim=8)
 
 
 def test_each_matrix_takes_a_step_of_its_own():

@@ -56,7 +56,6 @@ struct Rows {
     num_blocks = (width + kTokenBlock - 1) / kTokenBlock;
     maxima.resize(count * num_blocks);
     sums.resize(count * num_blocks);
-    heads.resize(count * num_blocks * kNumHeads);
     largest.resize(count);
   }
 
@@ -369,6 +368,7 @@ Rows& rows_of_this_thread() {
 void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
   Rows& rows = rows_of_this_thread();
   rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride, nullptr);
+  rows.heads.resize(rows.num_rows * rows.num_blocks * kNumHeads);
   rows.find_maxima(kernels);
   if (std::any_of(arguments.rows, arguments.rows + arguments.num_rows, needs_sums)) {
     rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
