@@ -35,7 +35,7 @@ class Ceilings:
     Attributes:
         bytes_per_second: Read from memory.
         operations_per_second: On the weights' numbers; a multiply-add is two. Of bfloat16 where the machine multiplies
-            them, else of float32.
+            them faster, else of float32.
     """
 
     bytes_per_second: float
@@ -55,9 +55,16 @@ def measure_ceilings(num_threads: int) -> Ceilings:
     return Ceilings(max(reads), max(rate(STEPS, num_threads) for _ in range(3)))
 
 
+@functools.cache
 def multiplies_bfloat16() -> bool:
-    """Whether this machine (and the compiler) has products of bfloat16; counted on x86 only."""
-    return bool(ceilings_library().bfloat16_rate(1, 1))
+    """Whether this machine (and the compiler) has products of bfloat16, not slower ones than of float32.
+
+    Counted on x86 only.
+    """
+    library = ceilings_library()
+    rates = (library.float_rate, library.bfloat16_rate)
+    of_floats, of_bfloat16 = (max(rate(STEPS, 1) for _ in range(3)) for rate in rates)
+    return of_bfloat16 >= of_floats
 
 
 @functools.cache

@@ -86,6 +86,15 @@ def test_the_machines_instruction_sets_are_those_that_the_system_lists(name: str
     assert found == (set(line.split()) >= _CPU_FLAGS[name])
 
 
+@needs_library
+def test_every_process_chooses_the_same_instruction_set():
+    choose = "from vllm_local.kernels.cpu.library import load_library; print(load_library().isa)"
+    environment = {name: value for name, value in os.environ.items() if name != ISA_VARIABLE}
+    command = [sys.executable, "-c", choose]
+    chosen = {subprocess.run(command, env=environment, check=True, capture_output=True).stdout for _ in range(5)}
+    assert len(chosen) == 1
+
+
 _FORK = """
 import os, sys, torch
 from vllm_local.kernels.cpu import NativeKernels, load_library

@@ -8,13 +8,14 @@
 #include "thread_pool.h"
 
 #if defined(VLLM_LOCAL_X86)
+#include "bfloat16_speed.h"
 #include "x86_features.h"
 #endif
 
 namespace vllm_local {
 namespace {
 
-// Best first; the machine's own come before the one that runs everywhere.
+// Fastest first; the machine's own come before the one that runs everywhere.
 const KernelTable* tables(int* count) {
   static KernelTable found[4];
   static const int num_found = [] {
@@ -22,9 +23,13 @@ const KernelTable* tables(int* count) {
 #if defined(VLLM_LOCAL_X86)
     const X86Features features = x86_features();
 #if defined(VLLM_LOCAL_AVX512_BF16)
-    if (features.avx512_bf16) found[number++] = avx512_bf16_kernels();
+    const bool is_fast = features.avx512_bf16 && multiplies_bfloat16_fast();
+    if (is_fast) found[number++] = avx512_bf16_kernels();
 #endif
     if (features.avx512) found[number++] = avx512_kernels();
+#if defined(VLLM_LOCAL_AVX512_BF16)
+    if (features.avx512_bf16 && !is_fast) found[number++] = avx512_bf16_kernels();
+#endif
     if (features.avx2) found[number++] = avx2_kernels();
 #elif defined(VLLM_LOCAL_NEON)
     found[number++] = neon_kernels();
