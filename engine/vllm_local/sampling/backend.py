@@ -1,4 +1,4 @@
-"""What the sampler asks of whoever reads whole vocabularies: one call a step, one more for log-probabilities."""
+"""What the sampler asks of whoever reads whole vocabularies: one call a step."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LogprobRequest:
-    """Which rows are described, and what of them.
+    """What is described of P rows.
 
     Attributes:
-        rows: Their indices among the logits' rows [P].
         token_ids: Their tokens [P].
         num_top: How many of the most probable tokens each lists [P].
         named: Tokens that a row lists instead, by its index among the P.
     """
 
-    rows: npt.NDArray[np.int64]
     token_ids: npt.NDArray[np.int64]
     num_top: npt.NDArray[np.int64]
     named: Mapping[int, Sequence[int]]
@@ -36,15 +34,11 @@ class LogprobRequest:
         """Returns some of the P rows."""
         kept = np.flatnonzero(places)
         named = {index: self.named[row] for index, row in enumerate(kept.tolist()) if row in self.named}
-        return LogprobRequest(self.rows[kept], self.token_ids[kept], self.num_top[kept], named)
+        return LogprobRequest(self.token_ids[kept], self.num_top[kept], named)
 
 
 class SamplingBackend(Protocol):
-    """Reads logits [R, V], float32."""
-
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether logits come back as they went in; else they are scratch afterwards."""
+    """Reads logits [R, V], float32, which may be scratch afterwards."""
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
@@ -56,10 +50,19 @@ class SamplingBackend(Protocol):
             next call may overwrite both.
         """
 
+    def sample_and_describe(
+        self, logits: torch.Tensor, metadata: SamplingMetadata
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[TokenLogprobs | None]]:
+        """Does both for logits that are the model's own: describes the rows of the metadata that ask for it.
+
+        Returns:
+            What `sample` returns, and what is known of each of those rows [P], None where its logits are no numbers.
+        """
+
     def describe(
         self, logits: torch.Tensor, request: LogprobRequest
     ) -> tuple[list[TokenLogprobs | None], npt.NDArray[np.float32]]:
-        """Finds log-probabilities, ranks and alternatives.
+        """Finds log-probabilities, ranks and alternatives of all rows, P of them.
 
         A token's rank is one more than the number of tokens with a larger logit, so that equals share a rank.
 

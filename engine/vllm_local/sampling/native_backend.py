@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from vllm_local.kernels.cpu.sampling import SAMPLING_ROW, DescribeKernel, SampleCall
+from vllm_local.kernels.cpu.sampling import SAMPLING_ROW, DescribeCall, SampleCall
 from vllm_local.outputs import TokenLogprobs
 
 if TYPE_CHECKING:
     import torch
 
     from vllm_local.kernels.cpu.library import NativeLibrary
-    from vllm_local.kernels.cpu.sampling import DescribedRows
     from vllm_local.sampling.backend import LogprobRequest
     from vllm_local.sampling.sampling_metadata import SamplingMetadata
 
@@ -24,52 +24,93 @@ class NativeSampling:
     """See `vllm_local.sampling.backend.SamplingBackend` for what the methods do.
 
     A row's token is the same bits' doing whoever else is in the batch, at any number of threads.
-
-    Attributes:
-        keeps_logits: True.
     """
-
-    keeps_logits = True
 
     def __init__(self, library: NativeLibrary) -> None:
         """Takes the library's functions."""
         self._library = library
-        self._describe = DescribeKernel(library)
         # One metadata serves many steps; its rows are laid out once.
         self._metadata: SamplingMetadata | None = None
-        self._call = SampleCall(library, np.empty(0, dtype=SAMPLING_ROW))
+        self._description: _Description
+        self._call: SampleCall
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Samples all rows in one call."""
-        if metadata is not self._metadata:
-            self._metadata, self._call = metadata, SampleCall(self._library, _lay_out(metadata))
-        if len(metadata.random.rows):
-            self._call.uniforms[metadata.random.rows] = metadata.uniforms()
-        return self._call(logits)
+        return self._call_of(metadata)(logits)
+
+    def sample_and_describe(
+        self, logits: torch.Tensor, metadata: SamplingMetadata
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[TokenLogprobs | None]]:
+        """Does both in one call, which reads the logits once for most of it."""
+        token_ids, largest = self._call_of(metadata)(logits, describe=True)
+        return token_ids, largest, self._description.rows()
 
     def describe(
         self, logits: torch.Tensor, request: LogprobRequest
     ) -> tuple[list[TokenLogprobs | None], npt.NDArray[np.float32]]:
         """Describes the rows' tokens and named ones in one call."""
-        num_rows = len(request.rows)
-        named_rows = np.repeat(list(request.named), [len(ids) for ids in request.named.values()]).astype(np.int64)
-        named_ids = np.fromiter(chain.from_iterable(request.named.values()), dtype=np.int64)
-        found = self._describe(
-            logits,
-            request.rows,
-            request.num_top,
-            np.concatenate((np.arange(num_rows), named_rows)),
-            np.concatenate((request.token_ids, named_ids)),
+        description = _Description(self._library, request.num_top, request.named)
+        description.call.query_token_ids[: len(request.token_ids)] = request.token_ids
+        description.call(logits)
+        return description.rows(), description.call.largest
+
+    def _call_of(self, metadata: SamplingMetadata) -> SampleCall:
+        """Returns the call for these rows, with this step's random numbers."""
+        if metadata is not self._metadata:
+            self._metadata = metadata
+            self._description = _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
+            described = self._description.call
+            self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
+        if len(metadata.random.rows):
+            self._call.uniforms[metadata.random.rows] = metadata.uniforms()
+        return self._call
+
+
+class _Description:
+    """A native call that describes P rows, and what it found in words of this package.
+
+    Attributes:
+        call: The call. The first P queries ask for the rows' own tokens; the named ones follow.
+    """
+
+    def __init__(
+        self, library: NativeLibrary, num_top: npt.NDArray[np.int64], named: Mapping[int, Sequence[int]]
+    ) -> None:
+        own, lengths = np.arange(len(num_top)), [len(ids) for ids in named.values()]
+        others = np.repeat(np.array(list(named), dtype=np.int64), lengths)
+        self.call = DescribeCall(library, num_top, np.concatenate((own, others)))
+        self.call.query_token_ids[len(own) :] = np.fromiter(chain.from_iterable(named.values()), dtype=np.int64)
+        ends = np.cumsum([len(own), *lengths]).tolist()
+        self._named = {row: slice(*ends[index : index + 2]) for index, row in enumerate(named)}
+
+    def rows(self) -> list[TokenLogprobs | None]:
+        """Returns what the last call found of each row [P]; None where its logits are no numbers."""
+        call = self.call
+        counts = np.minimum(call.num_top, call.arguments.vocab_size).tolist()
+        columns = (call.query_token_ids, call.query_logprobs, call.query_ranks, call.top_token_ids, call.top_logprobs)
+        found = zip(counts, *(column.tolist() for column in columns), strict=False)
+        result: list[TokenLogprobs | None] = [
+            TokenLogprobs(token_id, logprob, rank, tuple(top_token_ids[:count]), tuple(top_logprobs[:count]))
+            for count, token_id, logprob, rank, top_token_ids, top_logprobs in found
+        ]
+        for row in self._named:
+            result[row] = self._list_named(row)
+        for row in np.flatnonzero(~np.isfinite(call.largest)).tolist():
+            result[row] = None
+        return result
+
+    def _list_named(self, row: int) -> TokenLogprobs:
+        call, queries = self.call, self._named[row]
+        return TokenLogprobs(
+            token_id=int(call.query_token_ids[row]),
+            logprob=float(call.query_logprobs[row]),
+            rank=int(call.query_ranks[row]),
+            top_token_ids=tuple(call.query_token_ids[queries].tolist()),
+            top_logprobs=tuple(call.query_logprobs[queries].tolist()),
+            top_ranks=tuple(call.query_ranks[queries].tolist()),
         )
-        result = [_describe_row(found, request, row) for row in range(num_rows)]
-        start = num_rows
-        for row, ids in request.named.items():
-            result[row] = _list_named(found, request, row, slice(start, start + len(ids)))
-            start += len(ids)
-        sound = np.isfinite(found.largest).tolist()
-        return [item if is_sound else None for item, is_sound in zip(result, sound, strict=True)], found.largest
 
 
 def _lay_out(metadata: SamplingMetadata) -> npt.NDArray[np.void]:
@@ -83,25 +124,3 @@ def _lay_out(metadata: SamplingMetadata) -> npt.NDArray[np.void]:
     rows["top_k"][random.rows[random.filtered]] = random.filters.top_k
     rows["top_p"][random.rows[random.filtered]] = random.filters.top_p
     return rows
-
-
-def _describe_row(found: DescribedRows, request: LogprobRequest, row: int) -> TokenLogprobs:
-    count = int(request.num_top[row])
-    return TokenLogprobs(
-        token_id=int(request.token_ids[row]),
-        logprob=float(found.query_logprobs[row]),
-        rank=int(found.query_ranks[row]),
-        top_token_ids=tuple(found.top_token_ids[row, :count].tolist()),
-        top_logprobs=tuple(found.top_logprobs[row, :count].tolist()),
-    )
-
-
-def _list_named(found: DescribedRows, request: LogprobRequest, row: int, queries: slice) -> TokenLogprobs:
-    return TokenLogprobs(
-        token_id=int(request.token_ids[row]),
-        logprob=float(found.query_logprobs[row]),
-        rank=int(found.query_ranks[row]),
-        top_token_ids=tuple(request.named[row]),
-        top_logprobs=tuple(found.query_logprobs[queries].tolist()),
-        top_ranks=tuple(found.query_ranks[queries].tolist()),
-    )

@@ -76,19 +76,19 @@ class Sampler:
             grammar_bitmask: Allowed tokens, one bit a token [R, ceil(V / 32)], or None.
         """
         rows = metadata.logprob_rows
-        raw, raw_rows = logits, rows
-        if len(rows) and not (self._backend.keeps_logits and grammar_bitmask is None and metadata.keeps_logits):
-            raw, raw_rows = logits[torch.from_numpy(rows).to(logits.device)], np.arange(len(rows))
-        _edit(logits, metadata, grammar_bitmask)
-        token_ids, largest = self._backend.sample(logits, metadata)
+        described: list[TokenLogprobs | None] = []
+        if len(rows) and grammar_bitmask is None and metadata.keeps_logits:
+            token_ids, largest, described = self._backend.sample_and_describe(logits, metadata)
+        else:
+            raw = logits[torch.from_numpy(rows).to(logits.device)] if len(rows) else logits
+            _edit(logits, metadata, grammar_bitmask)
+            token_ids, largest = self._backend.sample(logits, metadata)
+            if len(rows):
+                described, _ = self._backend.describe(raw, metadata.logprob_request(token_ids))
         errors = _find_errors(largest, metadata)
-        sampled = SampledRows(token_ids.tolist(), errors=errors)
-        if len(rows):
-            request = LogprobRequest(raw_rows, token_ids[rows], metadata.num_top_logprobs, metadata.named_logprobs)
-            described, _ = self._backend.describe(raw, request)
-            pairs = zip(rows.tolist(), described, strict=True)
-            sampled.logprobs = {row: item for row, item in pairs if item is not None and row not in errors}
-        return sampled
+        pairs = zip(rows.tolist(), described, strict=True)
+        logprobs = {row: item for row, item in pairs if item is not None and row not in errors}
+        return SampledRows(token_ids.tolist(), logprobs, errors)
 
     def describe(
         self, logits: torch.Tensor, token_ids: npt.NDArray[np.int64], num_top: npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ class Sampler:
             token_ids: The tokens [R].
             num_top: How many of the most probable tokens each row lists [R].
         """
-        request = LogprobRequest(np.arange(len(token_ids)), token_ids, num_top, {})
+        request = LogprobRequest(token_ids, num_top, {})
         described, largest = self._backend.describe(logits, request)
         errors = {
             row: _no_numbers(float(largest[row]), "the prompt") for row, item in enumerate(described) if item is None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vllm_local.sampling.backend import LogprobRequest
 from vllm_local.sampling.bad_words import BadWords
 from vllm_local.sampling.candidates import TokenFilters
 from vllm_local.sampling.draw_stream import DrawStream
@@ -166,6 +167,10 @@ class SamplingMetadata:
         """Whether no row changes its logits before sampling, as far as the rows' parameters go."""
         edits = (self.bias, self.allowed, self.bad_words, self.held_back, self.penalised.counts)
         return not any(edits)
+
+    def logprob_request(self, token_ids: npt.NDArray[np.int64]) -> LogprobRequest:
+        """Returns what is described of the rows that ask for it, given the tokens of all rows [R]."""
+        return LogprobRequest(token_ids[self.logprob_rows], self.num_top_logprobs, self.named_logprobs)
 
     def uniforms(self) -> npt.NDArray[np.float64]:
         """Returns the random number of each row that draws [N]."""

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class TorchSampling:
-    """See `vllm_local.sampling.backend.SamplingBackend` for what the methods do.
-
-    Attributes:
-        keeps_logits: False; logits are scaled where they are.
-    """
-
-    keeps_logits = False
+    """See `vllm_local.sampling.backend.SamplingBackend` for what the methods do."""
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
@@ -47,11 +41,21 @@ class TorchSampling:
             token_ids[metadata.random.rows] = _draw(logits, largest, metadata)
         return token_ids, found
 
+    def sample_and_describe(
+        self, logits: torch.Tensor, metadata: SamplingMetadata
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[TokenLogprobs | None]]:
+        """Copies the rows that are described, since logits are scaled where they are."""
+        rows = metadata.logprob_rows
+        raw = logits[_index(rows, logits)]
+        token_ids, largest = self.sample(logits, metadata)
+        described, _ = self.describe(raw, metadata.logprob_request(token_ids))
+        return token_ids, largest, described
+
     def describe(
         self, logits: torch.Tensor, request: LogprobRequest
     ) -> tuple[list[TokenLogprobs | None], npt.NDArray[np.float32]]:
-        """Copies the rows, then describes those that can be."""
-        chosen = pad_to_blocks(logits[_index(request.rows, logits)])
+        """Describes the rows that can be."""
+        chosen = pad_to_blocks(logits)
         largest: npt.NDArray[np.float32] = block_maxima(chosen).amax(1).cpu().numpy()
         sound = np.isfinite(largest)
         result: list[TokenLogprobs | None] = [None] * len(largest)

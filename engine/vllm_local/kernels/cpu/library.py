@@ -15,14 +15,14 @@ from vllm_local.errors import InvalidConfigError
 
 logger = logging.getLogger(__name__)
 
-API_VERSION = 2
+API_VERSION = 3
 """Must equal VLLM_LOCAL_API_VERSION of native/api.h."""
 
 LIBRARY_VARIABLE = "VLLM_LOCAL_KERNELS_LIBRARY"
 """Environment variable: another library than the package's, such as one built with sanitizers."""
 
 ISA_VARIABLE = "VLLM_LOCAL_CPU_ISA"
-"""Environment variable: the instruction set, instead of the best that the machine has."""
+"""Environment variable: the instruction set, instead of the fastest that the machine has."""
 
 INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "neon", "portable")
 """Every instruction set that there are kernels for."""

@@ -147,7 +147,7 @@ def test_what_is_no_number_is_reported(library: NativeLibrary, poison: float, pl
     token_ids, largest = NativeSampling(library).sample(logits, make_metadata(params, 300))
     assert np.isfinite(largest).tolist() == [True, False, True]
     assert np.array_equal(largest[1], np.float32(poison), equal_nan=True)
-    request = LogprobRequest(np.arange(3), token_ids, np.array([1, 1, 1]), {})
+    request = LogprobRequest(token_ids, np.array([1, 1, 1]), {})
     described, _ = NativeSampling(library).describe(logits, request)
     assert [item is None for item in described] == [False, True, False]
 
@@ -162,11 +162,11 @@ def test_logprobs_are_the_torch_twins(library: NativeLibrary, width: int):
     logits = make_logits(6, width)
     logits[2] = logits[2].round()
     logits[5, : width // 2] = -torch.inf
-    rows = np.array([5, 0, 2, 3])
-    token_ids = np.array([width - 1, int(logits[0].argmax()), 0, width // 2])
+    logits = logits[[5, 0, 2, 3]]
+    token_ids = np.array([width - 1, int(logits[1].argmax()), 0, width // 2])
     num_top = np.array([20, 0, 3, 0])
     named = {3: [width - 1, 0, width // 3], 1: [0]}
-    request = LogprobRequest(rows, token_ids, num_top, named)
+    request = LogprobRequest(token_ids, num_top, named)
     library.set_num_threads(2)
     found, largest = NativeSampling(library).describe(logits, request)
     expected, expected_largest = TorchSampling().describe(logits.clone(), request)
@@ -189,8 +189,29 @@ def test_logprobs_do_not_depend_on_the_batch_nor_on_threads(library: NativeLibra
     library.set_num_threads(1)
     alone = []
     for row in range(6):
-        request = LogprobRequest(np.array([row]), token_ids[[row]], num_top[[row]], {})
-        alone += NativeSampling(library).describe(logits, request)[0]
+        request = LogprobRequest(token_ids[[row]], num_top[[row]], {})
+        alone += NativeSampling(library).describe(logits[[row]], request)[0]
     library.set_num_threads(2)
-    together = NativeSampling(library).describe(logits, LogprobRequest(np.arange(6), token_ids, num_top, {}))[0]
+    together = NativeSampling(library).describe(logits, LogprobRequest(token_ids, num_top, {}))[0]
     assert together == alone
+
+
+@pytest.mark.parametrize("width", [100, 300, 20_000])
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_sampling_and_describing_at_once_is_what_both_are_alone(library: NativeLibrary, width: int, temperature: float):
+    asked = SamplingParams(temperature=temperature, top_p=0.9, logprobs=5)
+    named = SamplingParams(temperature=temperature, logprob_token_ids=[width - 1, 3])
+    unlike = SamplingParams(temperature=temperature, min_p=0.05, logprobs=0)
+    logits = make_logits(6, width)
+    logits[5, 2] = torch.nan
+    metadata = make_metadata([SamplingParams(), asked, named, SamplingParams(top_k=3), unlike, asked], width)
+    library.set_num_threads(2)
+    native, before = NativeSampling(library), logits.clone()
+    token_ids, largest, described = native.sample_and_describe(logits, metadata)
+    alone_ids, alone_largest = NativeSampling(library).sample(logits, metadata)
+    assert token_ids.tolist() == alone_ids.tolist()
+    assert np.array_equal(largest, alone_largest, equal_nan=True)
+    rows = torch.from_numpy(metadata.logprob_rows)
+    assert described == native.describe(logits[rows], metadata.logprob_request(token_ids))[0]
+    assert [item is None for item in described] == [False, False, False, True]
+    assert torch.equal(logits[:5], before[:5])

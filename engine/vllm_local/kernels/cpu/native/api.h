@@ -17,7 +17,7 @@ enum { DTYPE_FLOAT32 = 0, DTYPE_BFLOAT16 = 1 };
 enum { ACTIVATION_NONE = 0, ACTIVATION_SILU = 1, ACTIVATION_GELU = 2, ACTIVATION_GELU_TANH = 3, ACTIVATION_RELU = 4 };
 
 // Changes whenever a struct or a function here does; the Python side refuses a library of another version.
-enum { VLLM_LOCAL_API_VERSION = 2 };
+enum { VLLM_LOCAL_API_VERSION = 3 };
 
 VLLM_LOCAL_API int vllm_local_api_version(void);
 
@@ -264,32 +264,17 @@ typedef struct {
   double top_p;       // 1: all
 } SamplingRow;
 
-// Samples a token from each row of logits [num_rows, vocab_size].
-typedef struct {
-  const float* logits;
-  const SamplingRow* rows;  // [num_rows]
-  const double* uniforms;   // [num_rows], in [0, 1); read for rows that draw
-  int64_t* token_ids;       // [num_rows]; without a meaning where `largest` is not finite
-  float* largest;           // [num_rows], each row's largest logit; NaN or infinity where it holds one
-  int64_t num_rows;
-  int64_t vocab_size;
-  int64_t stride;
-} SampleArguments;
-
-VLLM_LOCAL_API void vllm_local_sample(const SampleArguments* arguments);
-
 // Log-probabilities: each row's most probable tokens, and the tokens that queries name.
 typedef struct {
   const float* logits;
-  const int64_t* row_indices;      // [num_rows], which rows of logits are described
-  const int64_t* num_top;          // [num_rows], how many of the most probable tokens to list
-  int64_t* top_token_ids;          // [num_rows, top_stride], best first, the lowest among equals first
-  double* top_logprobs;            // [num_rows, top_stride]
-  float* largest;                  // [num_rows], each row's largest logit; the rest has no meaning unless it is finite
-  const int64_t* query_rows;       // [num_queries], index among the num_rows
-  const int64_t* query_token_ids;  // [num_queries]
-  double* query_logprobs;          // [num_queries]
-  int64_t* query_ranks;            // [num_queries], one more than there are larger logits
+  const int64_t* num_top;     // [num_rows], how many of the most probable tokens to list
+  int64_t* top_token_ids;     // [num_rows, top_stride], best first, the lowest among equals first
+  double* top_logprobs;       // [num_rows, top_stride]
+  float* largest;             // [num_rows], each row's largest logit; the rest has no meaning unless it is finite
+  const int64_t* query_rows;  // [num_queries], index among the num_rows
+  int64_t* query_token_ids;   // [num_queries]
+  double* query_logprobs;     // [num_queries]
+  int64_t* query_ranks;       // [num_queries], one more than there are larger logits
   int64_t num_rows;
   int64_t num_queries;
   int64_t vocab_size;
@@ -298,3 +283,20 @@ typedef struct {
 } DescribeArguments;
 
 VLLM_LOCAL_API void vllm_local_describe(const DescribeArguments* arguments);
+
+// Samples a token from each row of logits [num_rows, vocab_size], and describes some of the rows.
+typedef struct {
+  const float* logits;
+  const SamplingRow* rows;  // [num_rows]
+  const double* uniforms;   // [num_rows], in [0, 1); read for rows that draw
+  int64_t* token_ids;       // [num_rows]; without a meaning where `largest` is not finite
+  float* largest;           // [num_rows], each row's largest logit; NaN or infinity where it holds one
+  // What to describe, or null. Its logits are those above, and its first queries ask for the rows' tokens.
+  const DescribeArguments* description;
+  const int64_t* described_rows;  // [description->num_rows], which rows of the logits those are
+  int64_t num_rows;
+  int64_t vocab_size;
+  int64_t stride;
+} SampleArguments;
+
+VLLM_LOCAL_API void vllm_local_sample(const SampleArguments* arguments);

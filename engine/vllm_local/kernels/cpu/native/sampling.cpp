@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cfloat>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "sampling_rows.h"
@@ -34,32 +35,29 @@ void sort(std::vector<Candidate>* candidates) {
   std::sort(candidates->begin(), candidates->end(), comes_first);
 }
 
-// Rows of logits with a number a block each; its memory serves the calling thread's next call too.
+// Rows of logits with a few numbers a block each; its memory serves the calling thread's next call too.
 struct Rows {
   const float* logits;
   int64_t num_rows;
   int64_t vocab_size;
   int64_t stride;
-  const int64_t* indices;  // which of the rows of logits, or null for all
   int64_t num_blocks;
   std::vector<float> maxima;
-  std::vector<float> sums;
-  std::vector<float> heads;
-  std::vector<float> largest;
+  std::vector<float> sums;        // at the temperature that a row is drawn at
+  std::vector<float> plain_sums;  // at temperature 1
 
-  void take(const float* all, int64_t count, int64_t width, int64_t distance, const int64_t* chosen) {
+  void take(const float* all, int64_t count, int64_t width, int64_t distance) {
     logits = all;
     num_rows = count;
     vocab_size = width;
     stride = distance;
-    indices = chosen;
     num_blocks = (width + kTokenBlock - 1) / kTokenBlock;
     maxima.resize(count * num_blocks);
     sums.resize(count * num_blocks);
-    largest.resize(count);
+    plain_sums.resize(count * num_blocks);
   }
 
-  const float* row(int64_t index) const { return logits + (indices == nullptr ? index : indices[index]) * stride; }
+  const float* row(int64_t index) const { return logits + index * stride; }
 
   RowBlocks all_blocks(int64_t index) const { return {row(index), vocab_size, 0, num_blocks}; }
 
@@ -89,18 +87,14 @@ struct Rows {
 
   float* maxima_of(int64_t index) { return maxima.data() + index * num_blocks; }
   float* sums_of(int64_t index) { return sums.data() + index * num_blocks; }
-  float* heads_of(int64_t index) { return heads.data() + index * num_blocks * kNumHeads; }
+  float* plain_sums_of(int64_t index) { return plain_sums.data() + index * num_blocks; }
 
-  void find_maxima(const SamplingKernels& kernels) {
-    for_blocks([&](int64_t index, const RowBlocks& blocks) { kernels.block_maxima(blocks, maxima_of(index)); });
-  }
-
-  // Every thread that needs a row's largest value finds it among the blocks' anew: that is cheaper than to wait.
+  // A row's largest value among those of its blocks; NaN or infinity where it holds one of them.
   float find_largest(int64_t index, const SamplingKernels& kernels) {
     const int64_t count = (num_blocks + kTokenBlock - 1) / kTokenBlock;
     static thread_local std::vector<float> above;
     above.resize(count);
-    kernels.block_maxima({maxima_of(index), num_blocks, 0, count}, above.data());
+    kernels.scan_blocks({maxima_of(index), num_blocks, 0, count}, nullptr, 0, above.data());
     float result = above[0];
     for (float value : above) {
       if (value != value) return value;
@@ -109,6 +103,27 @@ struct Rows {
     return result;
   }
 };
+
+// Runs function(blocks) for each stretch of a row's blocks whose largest values are wanted.
+template <typename Wanted, typename Function>
+void for_stretches(const RowBlocks& blocks, const float* maxima, const Wanted& wanted, const Function& function) {
+  for (int64_t begin = blocks.begin; begin < blocks.end; begin++) {
+    int64_t end = begin;
+    while (end < blocks.end && wanted(maxima[end])) end++;
+    if (end > begin) function(RowBlocks{blocks.row, blocks.vocab_size, begin, end});
+    begin = end;
+  }
+}
+
+// The same for blocks in which a token has an exponent of that size or more.
+template <typename Function>
+void for_stretches_from(float least_exponent, const RowBlocks& blocks, const float* maxima, const Weighing& weighing,
+                        const Function& function) {
+  const auto wanted = [&](float value) {
+    return (value - weighing.largest) * weighing.inverse_temperature >= least_exponent;
+  };
+  for_stretches(blocks, maxima, wanted, function);
+}
 
 template <typename Number>
 double sum_of(const Number* numbers, int64_t count) {
@@ -161,6 +176,24 @@ void collect(const RowBlocks& blocks, const float* maxima, int64_t count, std::v
   }
   sort(candidates);
 }
+
+// The largest values of a row, looked up once for all who need some.
+class BestOfRow {
+ public:
+  BestOfRow(const RowBlocks& blocks, const float* maxima) : blocks_(blocks), maxima_(maxima) {}
+
+  // The `count` largest values of the row, and maybe more, best first; they last until the thread looks at another row.
+  const std::vector<Candidate>& first(int64_t count) {
+    static thread_local std::vector<Candidate> candidates;
+    if (count > count_) collect(blocks_, maxima_, count_ = count, &candidates);
+    return candidates;
+  }
+
+ private:
+  const RowBlocks blocks_;
+  const float* maxima_;
+  int64_t count_ = 0;
+};
 
 // Takes a row's first largest value.
 int64_t take_largest(const RowBlocks& blocks, const float* maxima, float largest) {
@@ -219,75 +252,88 @@ bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, co
   return limited || is_all || sum >= needed;
 }
 
+// What a row is drawn from.
+struct Drawing {
+  RowBlocks blocks;
+  const float* maxima;
+  const float* sums;
+  Weighing weighing;
+  double mass;
+};
+
 // The candidates of one bin, best first, and their weights.
-void collect_bin(const RowBlocks& blocks, const Weighing& weighing, const uint16_t* bins, int bin,
+void collect_bin(const Drawing& drawing, float least_exponent, const uint16_t* bins, int bin,
                  std::vector<Candidate>* candidates, std::vector<double>* weights) {
+  const RowBlocks& row = drawing.blocks;
   candidates->clear();
-  for (int64_t begin = 0; begin < blocks.vocab_size; begin += kTokenBlock) {
-    // Most blocks have none, which compilers find out many tokens at a time.
-    int found = 0;
-    for (int i = 0; i < kTokenBlock; i++) found |= bins[begin + i] == bin;
-    if (found == 0) continue;
-    const int64_t end = std::min(blocks.vocab_size, begin + kTokenBlock);
-    for (int64_t token = begin; token < end; token++) {
-      if (bins[token] == bin) candidates->push_back({blocks.row[token], static_cast<int32_t>(token)});
+  for_stretches_from(least_exponent, row, drawing.maxima, drawing.weighing, [&](const RowBlocks& blocks) {
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+      const int64_t begin = block * kTokenBlock, end = std::min(row.vocab_size, begin + kTokenBlock);
+      // Most blocks have none, which compilers find out many tokens at a time.
+      int found = 0;
+      for (int i = 0; i < kTokenBlock; i++) found |= bins[begin + i] == bin;
+      if (found == 0) continue;
+      for (int64_t token = begin; token < end; token++) {
+        if (bins[token] == bin) candidates->push_back({row.row[token], static_cast<int32_t>(token)});
+      }
     }
-  }
+  });
   sort(candidates);
-  weigh(*candidates, weighing, weighing.least, weights);
+  weigh(*candidates, drawing.weighing, drawing.weighing.least, weights);
 }
 
-// An exponent that is smaller than that of any token that top_p keeps: one whose head has the mass that it asks for; else
-// one so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
-float least_exponent_kept(const RowBlocks& blocks, double top_p, double mass, const float* heads) {
+// An exponent that is smaller than that of any token that top_p keeps: one whose head has the mass that it asks for;
+// else one so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
+float least_exponent_kept(const Drawing& drawing, double top_p, const SamplingKernels& kernels) {
+  double heads[kNumHeads] = {};
+  for_stretches_from(kHeadExponents[kNumHeads - 1], drawing.blocks, drawing.maxima, drawing.weighing,
+                     [&](const RowBlocks& blocks) { kernels.add_heads(blocks, drawing.weighing, heads); });
   for (int head = 0; head < kNumHeads; head++) {
-    double in_head = 0.0;
-    for (int64_t block = 0; block < blocks.end; block++) in_head += heads[block * kNumHeads + head];
-    if (in_head > (top_p + kRounding) * mass) return kHeadExponents[head];
+    if (heads[head] > (top_p + kRounding) * drawing.mass) return kHeadExponents[head];
   }
-  const double exponent = std::log((1.0 - top_p) * mass / static_cast<double>(blocks.vocab_size));
+  const double exponent = std::log((1.0 - top_p) * drawing.mass / static_cast<double>(drawing.blocks.vocab_size));
   return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
 }
 
-// Writes each token's bin and each bin's mass.
-void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_exponent,
-               const SamplingKernels& kernels, uint16_t* bins, double* masses) {
+// Writes each token's bin, in blocks that have any, and each bin's mass.
+void fill_bins(const Drawing& drawing, float least_exponent, const SamplingKernels& kernels, uint16_t* bins,
+               double* masses) {
   double sums[kExponentBins * kBinSums] = {};
-  kernels.fill_bins(blocks, weighing, least_exponent, sums, bins);
+  for_stretches_from(least_exponent, drawing.blocks, drawing.maxima, drawing.weighing, [&](const RowBlocks& blocks) {
+    kernels.fill_bins(blocks, drawing.weighing, least_exponent, sums, bins + blocks.begin * kTokenBlock);
+  });
   for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
 }
 
 // Draws where many tokens share the mass that top_p asks for. Bins of exponents lie in the order of the tokens, so only
 // two of them have to be sorted: the one in which the mass is reached, and the one that is drawn.
-int64_t draw_from_bins(const RowBlocks& blocks, const Weighing& weighing, double top_p, double mass, const float* heads,
-                       double uniform, const SamplingKernels& kernels) {
+int64_t draw_from_bins(const Drawing& drawing, double top_p, double uniform, const SamplingKernels& kernels) {
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
   static thread_local std::vector<uint16_t> bins;
   double masses[kExponentBins];
-  bins.resize(blocks.end * kTokenBlock);
-  const double needed = top_p * mass;
-  const float least_exponent = least_exponent_kept(blocks, top_p, mass, heads);
-  fill_bins(blocks, weighing, least_exponent, kernels, bins.data(), masses);
+  bins.resize(drawing.blocks.end * kTokenBlock);
+  const double needed = top_p * drawing.mass;
+  const float least_exponent = least_exponent_kept(drawing, top_p, kernels);
+  fill_bins(drawing, least_exponent, kernels, bins.data(), masses);
   double before = 0.0;
   int last = 0;
   for (; last + 1 < kExponentBins && before + masses[last] < needed; last++) before += masses[last];
-  collect_bin(blocks, weighing, bins.data(), last, &candidates, &weights);
+  collect_bin(drawing, least_exponent, bins.data(), last, &candidates, &weights);
   drop_tail(before, needed, &weights);
   masses[last] = sum_of(weights.data(), static_cast<int64_t>(weights.size()));
   const int bin = static_cast<int>(pick(masses, last + 1, &uniform));
-  if (bin != last) collect_bin(blocks, weighing, bins.data(), bin, &candidates, &weights);
+  if (bin != last) collect_bin(drawing, least_exponent, bins.data(), bin, &candidates, &weights);
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
 
-int64_t draw_filtered(const RowBlocks& blocks, const SamplingRow& row, const Weighing& weighing, const float* maxima,
-                      double mass, const float* heads, double uniform, const SamplingKernels& kernels) {
-  static thread_local std::vector<Candidate> candidates;
+int64_t draw_filtered(const Drawing& drawing, const SamplingRow& row, double uniform, BestOfRow* best,
+                      const SamplingKernels& kernels) {
   static thread_local std::vector<double> weights;
   const int64_t count = row.top_k > 0 ? row.top_k + kTies : kFirstCandidates;
-  collect(blocks, maxima, count, &candidates);
-  if (!filter(candidates, row, weighing, mass, count >= blocks.vocab_size, &weights)) {
-    return draw_from_bins(blocks, weighing, row.top_p, mass, heads, uniform, kernels);
+  const std::vector<Candidate>& candidates = best->first(count);
+  if (!filter(candidates, row, drawing.weighing, drawing.mass, count >= drawing.blocks.vocab_size, &weights)) {
+    return draw_from_bins(drawing, row.top_p, uniform, kernels);
   }
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
@@ -296,61 +342,80 @@ bool draws(const SamplingRow& row) { return row.temperature > 0.0f; }
 
 bool is_filtered(const SamplingRow& row) { return row.top_k > 0 || row.top_p < 1.0; }
 
-// Whether the row's whole mass is needed, which takes a pass over it.
+// Whether the sums of a row's blocks are needed.
 bool needs_sums(const SamplingRow& row) { return draws(row) && row.top_k == 0; }
 
+// Whether tokens below a share of the most probable one are dropped: which, is known once a row's largest value is.
+bool has_min_p(const SamplingRow& row) { return row.log_min_p > kLeastExponent; }
+
+float inverse_temperature_of(const SamplingRow& row) { return std::min(1.0f / row.temperature, FLT_MAX); }
+
 Weighing weighing_of(const SamplingRow& row, float largest) {
-  return {largest, std::min(1.0f / row.temperature, FLT_MAX), std::max(row.log_min_p, kLeastExponent)};
+  return {largest, inverse_temperature_of(row), std::max(row.log_min_p, kLeastExponent)};
 }
 
-int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, const SamplingKernels& kernels) {
+// Makes what a scan found of a row's sums, or what it could not know, into the sums of its weights.
+void finish_sums(const RowBlocks& blocks, const float* maxima, const Weighing& weighing, const SamplingKernels& kernels,
+                 float* sums) {
+  if (weighing.least == kLeastExponent) return kernels.rescale_sums(maxima, blocks.end, weighing, sums);
+  std::fill(sums, sums + blocks.end, 0.0f);
+  for_stretches_from(weighing.least, blocks, maxima, weighing,
+                     [&](const RowBlocks& stretch) { kernels.block_sums(stretch, weighing, sums); });
+}
+
+int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, BestOfRow* best,
+                   const SamplingKernels& kernels) {
   const SamplingRow& row = arguments.rows[index];
   const RowBlocks blocks = rows->all_blocks(index);
   const float* maxima = rows->maxima_of(index);
   const float largest = arguments.largest[index] = rows->find_largest(index, kernels);
   if (!std::isfinite(largest)) return 0;
   if (!draws(row)) return take_largest(blocks, maxima, largest);
-  const Weighing weighing = weighing_of(row, largest);
-  const float* sums = rows->sums_of(index);
+  float* sums = rows->sums_of(index);
+  Drawing drawing = {blocks, maxima, sums, weighing_of(row, largest), 0.0};
+  if (needs_sums(row)) finish_sums(blocks, maxima, drawing.weighing, kernels, sums);
   const double uniform = arguments.uniforms[index];
-  if (!is_filtered(row)) return draw_from_all(blocks, weighing, sums, uniform, kernels);
-  const double mass = needs_sums(row) ? sum_of(sums, rows->num_blocks) : 0.0;
-  return draw_filtered(blocks, row, weighing, maxima, mass, rows->heads_of(index), uniform, kernels);
+  if (!is_filtered(row)) return draw_from_all(blocks, drawing.weighing, sums, uniform, kernels);
+  if (needs_sums(row)) drawing.mass = sum_of(sums, rows->num_blocks);
+  return draw_filtered(drawing, row, uniform, best, kernels);
 }
 
-// The most probable tokens of a row.
-void list_top(Rows* rows, int64_t index, const DescribeArguments& arguments, float largest, double log_mass) {
-  static thread_local std::vector<Candidate> candidates;
-  const int64_t count = std::min(arguments.num_top[index], rows->vocab_size);
-  if (count == 0) return;
-  collect(rows->all_blocks(index), rows->maxima_of(index), count, &candidates);
+// The largest value of a row, its most probable tokens, and the logarithm of its mass.
+double describe_row(Rows* rows, int64_t index, float largest, int64_t place, const DescribeArguments& arguments,
+                    BestOfRow* best, const SamplingKernels& kernels) {
+  arguments.largest[place] = largest;
+  if (!std::isfinite(largest)) return 0.0;
+  float* sums = rows->plain_sums_of(index);
+  const Weighing weighing = {largest, 1.0f, kLeastExponent};
+  finish_sums(rows->all_blocks(index), rows->maxima_of(index), weighing, kernels, sums);
+  const double log_mass = std::log(sum_of(sums, rows->num_blocks));
+  const int64_t count = std::min(arguments.num_top[place], rows->vocab_size), first = place * arguments.top_stride;
+  const std::vector<Candidate>& candidates = best->first(count);
   for (int64_t i = 0; i < count; i++) {
-    const int64_t place = index * arguments.top_stride + i;
-    arguments.top_token_ids[place] = candidates[i].token;
-    arguments.top_logprobs[place] = static_cast<double>(candidates[i].value - largest) - log_mass;
+    arguments.top_token_ids[first + i] = candidates[i].token;
+    arguments.top_logprobs[first + i] = static_cast<double>(candidates[i].value - largest) - log_mass;
   }
+  return log_mass;
 }
 
 // How many tokens are more probable than each of the queries'.
-void rank(Rows& rows, const DescribeArguments& arguments, const SamplingKernels& kernels) {
-  const int64_t num_parts = arguments.num_queries * rows.num_blocks;
+void rank(Rows* rows, const int64_t* described_rows, const DescribeArguments& arguments,
+          const SamplingKernels& kernels) {
+  const int64_t num_parts = arguments.num_queries * rows->num_blocks;
   std::vector<std::atomic<int64_t>> above(arguments.num_queries);
   parallel([&](int thread, int num_threads) {
     const Share share = share_of(num_parts, thread, num_threads);
     for (int64_t begin = share.begin; begin < share.end;) {
-      const int64_t query = begin / rows.num_blocks, start = query * rows.num_blocks;
-      const int64_t end = std::min(share.end, start + rows.num_blocks);
-      const float* row = rows.row(arguments.query_rows[query]);
+      const int64_t query = begin / rows->num_blocks, start = query * rows->num_blocks;
+      const int64_t end = std::min(share.end, start + rows->num_blocks);
+      const int64_t index = described_rows[arguments.query_rows[query]];
+      const float* row = rows->row(index);
       const float value = row[arguments.query_token_ids[query]];
-      const float* maxima = rows.maxima_of(arguments.query_rows[query]);
-      // Only blocks whose largest value is above have any.
       int64_t count = 0;
-      for (int64_t block = begin - start; block < end - start;) {
-        int64_t next = block;
-        while (next < end - start && maxima[next] > value) next++;
-        if (next > block) count += kernels.count_above({row, rows.vocab_size, block, next}, value);
-        block = next + 1;
-      }
+      for_stretches(
+          {row, rows->vocab_size, begin - start, end - start}, rows->maxima_of(index),
+          [&](float largest) { return largest > value; },
+          [&](const RowBlocks& blocks) { count += kernels.count_above(blocks, value); });
       above[query] += count;
       begin = end;
     }
@@ -358,57 +423,83 @@ void rank(Rows& rows, const DescribeArguments& arguments, const SamplingKernels&
   for (int64_t query = 0; query < arguments.num_queries; query++) arguments.query_ranks[query] = above[query] + 1;
 }
 
+void answer_queries(Rows* rows, const int64_t* described_rows, const DescribeArguments& arguments,
+                    const double* log_masses, const SamplingKernels& kernels) {
+  for (int64_t query = 0; query < arguments.num_queries; query++) {
+    const int64_t place = arguments.query_rows[query];
+    const float value = rows->row(described_rows[place])[arguments.query_token_ids[query]];
+    arguments.query_logprobs[query] = static_cast<double>(value - arguments.largest[place]) - log_masses[place];
+  }
+  rank(rows, described_rows, arguments, kernels);
+}
+
 Rows& rows_of_this_thread() {
   static thread_local Rows rows;
   return rows;
 }
 
+constexpr int64_t kNotDescribed = -1;
+
+// Each row's place in a description, or kNotDescribed.
+std::vector<int64_t> places_of_rows(const SampleArguments& arguments) {
+  std::vector<int64_t> places(arguments.num_rows, kNotDescribed);
+  if (arguments.description == nullptr) return places;
+  for (int64_t i = 0; i < arguments.description->num_rows; i++) places[arguments.described_rows[i]] = i;
+  return places;
+}
+
+// Whether a row is drawn at the temperature that it is described at.
+bool shares_sums(const SamplingRow& row, int64_t place) { return row.temperature == 1.0f && place != kNotDescribed; }
+
 }  // namespace
 
 void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
   Rows& rows = rows_of_this_thread();
-  rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride, nullptr);
-  rows.heads.resize(rows.num_rows * rows.num_blocks * kNumHeads);
-  rows.find_maxima(kernels);
-  if (std::any_of(arguments.rows, arguments.rows + arguments.num_rows, needs_sums)) {
-    rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
-      const SamplingRow& row = arguments.rows[index];
-      if (!needs_sums(row)) return;
-      const Weighing weighing = weighing_of(row, rows.find_largest(index, kernels));
-      if (row.top_p < 1.0) {
-        kernels.block_heads(blocks, weighing, rows.sums_of(index), rows.heads_of(index));
-      } else {
-        kernels.block_sums(blocks, weighing, rows.sums_of(index));
-      }
-    });
-  }
-  rows.for_rows([&](int64_t index) { arguments.token_ids[index] = sample_row(&rows, index, arguments, kernels); });
+  rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride);
+  const std::vector<int64_t> places = places_of_rows(arguments);
+  rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
+    const SamplingRow& row = arguments.rows[index];
+    BlockSums wanted[2];
+    int num_wanted = 0;
+    if (places[index] != kNotDescribed) wanted[num_wanted++] = {1.0f, rows.plain_sums_of(index)};
+    if (needs_sums(row) && !has_min_p(row) && !shares_sums(row, places[index])) {
+      wanted[num_wanted++] = {inverse_temperature_of(row), rows.sums_of(index)};
+    }
+    kernels.scan_blocks(blocks, wanted, num_wanted, rows.maxima_of(index));
+  });
+  std::vector<double> log_masses(arguments.num_rows);
+  rows.for_rows([&](int64_t index) {
+    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index));
+    if (shares_sums(arguments.rows[index], places[index])) {
+      std::copy_n(rows.plain_sums_of(index), rows.num_blocks, rows.sums_of(index));
+    }
+    arguments.token_ids[index] = sample_row(&rows, index, arguments, &best, kernels);
+    const int64_t place = places[index];
+    if (place == kNotDescribed) return;
+    const DescribeArguments& description = *arguments.description;
+    description.query_token_ids[place] = arguments.token_ids[index];
+    log_masses[place] = describe_row(&rows, index, arguments.largest[index], place, description, &best, kernels);
+  });
+  if (arguments.description == nullptr) return;
+  answer_queries(&rows, arguments.described_rows, *arguments.description, log_masses.data(), kernels);
 }
 
 void describe(const DescribeArguments& arguments, const SamplingKernels& kernels) {
   Rows& rows = rows_of_this_thread();
-  rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride, arguments.row_indices);
-  rows.find_maxima(kernels);
-  const auto weighing = [&](int64_t index) {
-    return Weighing{rows.find_largest(index, kernels), 1.0f, kLeastExponent};
-  };
+  rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride);
   rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
-    kernels.block_sums(blocks, weighing(index), rows.sums_of(index));
+    const BlockSums wanted = {1.0f, rows.plain_sums_of(index)};
+    kernels.scan_blocks(blocks, &wanted, 1, rows.maxima_of(index));
   });
-  static thread_local std::vector<double> log_masses;
-  log_masses.resize(arguments.num_rows);
-  double* const masses = log_masses.data();  // the threads below have a log_masses of their own
+  std::vector<int64_t> every(arguments.num_rows);
+  std::iota(every.begin(), every.end(), 0);
+  std::vector<double> log_masses(arguments.num_rows);
   rows.for_rows([&](int64_t index) {
-    const float largest = arguments.largest[index] = rows.find_largest(index, kernels);
-    masses[index] = std::log(sum_of(rows.sums_of(index), rows.num_blocks));
-    if (std::isfinite(largest)) list_top(&rows, index, arguments, largest, masses[index]);
+    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index));
+    const float largest = rows.find_largest(index, kernels);
+    log_masses[index] = describe_row(&rows, index, largest, index, arguments, &best, kernels);
   });
-  for (int64_t query = 0; query < arguments.num_queries; query++) {
-    const int64_t index = arguments.query_rows[query];
-    const float value = rows.row(index)[arguments.query_token_ids[query]];
-    arguments.query_logprobs[query] = static_cast<double>(value - arguments.largest[index]) - masses[index];
-  }
-  rank(rows, arguments, kernels);
+  answer_queries(&rows, every.data(), arguments, log_masses.data(), kernels);
 }
 
 }  // namespace vllm_local

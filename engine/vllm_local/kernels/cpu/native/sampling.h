@@ -1,6 +1,7 @@
 // Passes over rows of logits, a block of tokens at a time; each block's result depends on nothing but the block.
 #pragma once
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 
@@ -35,21 +36,20 @@ VLLM_LOCAL_INLINE float find_poison(const float* values) {
   return INFINITY;
 }
 
+// A block's largest value; NaN or infinity where it holds one of them.
 template <typename Isa>
-void block_maxima(const RowBlocks& blocks, float* maxima) {
+VLLM_LOCAL_INLINE float largest_of(const float* values) {
   using Vector = typename Isa::Vector;
   const Vector lowest = Isa::broadcast(-FLT_MAX), zero = Isa::broadcast(0.0f);
-  for_each_block(blocks, [&](int64_t block, const float* values) {
-    Vector largest = Isa::load(values), poison = zero;
-    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
-      const Vector numbers = Isa::load(values + i);
-      largest = Isa::maximum(largest, numbers);
-      // The second operand is what a comparison with NaN yields; times zero, only NaN and infinity leave a trace.
-      poison = Isa::add(poison, Isa::multiply(Isa::maximum(lowest, numbers), zero));
-    }
-    const float trace = Isa::sum(poison);
-    maxima[block] = trace == trace ? Isa::largest(largest) : find_poison(values);
-  });
+  Vector largest = Isa::load(values), poison = zero;
+  for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+    const Vector numbers = Isa::load(values + i);
+    largest = Isa::maximum(largest, numbers);
+    // The second operand is what a comparison with NaN yields; times zero, only NaN and infinity leave a trace.
+    poison = Isa::add(poison, Isa::multiply(Isa::maximum(lowest, numbers), zero));
+  }
+  const float trace = Isa::sum(poison);
+  return trace == trace ? Isa::largest(largest) : find_poison(values);
 }
 
 template <typename Isa>
@@ -69,31 +69,55 @@ VLLM_LOCAL_INLINE typename Isa::Vector weights_of(const float* values, const Wei
 }
 
 template <typename Isa>
-void block_sums(const RowBlocks& blocks, const Weighing& weighing, float* sums) {
+VLLM_LOCAL_INLINE float sum_weights(const float* values, const Weighing& weighing) {
+  typename Isa::Vector sum = Isa::broadcast(0.0f);
+  for (int i = 0; i < kTokenBlock; i += Isa::kWidth) sum = Isa::add(sum, weights_of<Isa>(values + i, weighing));
+  return Isa::sum(sum);
+}
+
+template <typename Isa>
+void scan_blocks(const RowBlocks& blocks, const BlockSums* wanted, int num_wanted, float* maxima) {
   for_each_block(blocks, [&](int64_t block, const float* values) {
-    typename Isa::Vector sum = Isa::broadcast(0.0f);
-    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) sum = Isa::add(sum, weights_of<Isa>(values + i, weighing));
-    sums[block] = Isa::sum(sum);
+    maxima[block] = largest_of<Isa>(values);
+    // Of a block of impossible tokens, every distance to the largest shall be infinite.
+    const float largest = fmaxf(maxima[block], -FLT_MAX);
+    for (int i = 0; i < num_wanted; i++) {
+      wanted[i].sums[block] = sum_weights<Isa>(values, {largest, wanted[i].inverse_temperature, kLeastExponent});
+    }
   });
 }
 
 template <typename Isa>
-void block_heads(const RowBlocks& blocks, const Weighing& weighing, float* sums, float* heads) {
+void rescale_sums(const float* maxima, int64_t num_blocks, const Weighing& weighing, float* sums) {
+  const RowBlocks all = {maxima, num_blocks, 0, (num_blocks + kTokenBlock - 1) / kTokenBlock};
+  for_each_block(all, [&](int64_t group, const float* values) {
+    float weights[kTokenBlock];
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(weights + i, weights_of<Isa>(values + i, weighing));
+    const int64_t first = group * kTokenBlock, count = std::min<int64_t>(kTokenBlock, num_blocks - first);
+    for (int64_t i = 0; i < count; i++) sums[first + i] *= weights[i];
+  });
+}
+
+template <typename Isa>
+void block_sums(const RowBlocks& blocks, const Weighing& weighing, float* sums) {
+  for_each_block(blocks, [&](int64_t block, const float* values) { sums[block] = sum_weights<Isa>(values, weighing); });
+}
+
+template <typename Isa>
+void add_heads(const RowBlocks& blocks, const Weighing& weighing, double* heads) {
   using Vector = typename Isa::Vector;
-  for_each_block(blocks, [&](int64_t block, const float* values) {
-    const Vector zero = Isa::broadcast(0.0f);
-    Vector sum = zero, in_head[kNumHeads] = {zero, zero, zero};
+  for_each_block(blocks, [&](int64_t, const float* values) {
+    Vector in_head[kNumHeads];
+    for (Vector& sum : in_head) sum = Isa::broadcast(0.0f);
     for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
       const Vector exponents = exponents_of<Isa>(values + i, weighing);
       const Vector weights = weights_of<Isa>(exponents, weighing);
-      sum = Isa::add(sum, weights);
       for (int head = 0; head < kNumHeads; head++) {
         const Vector least = Isa::broadcast(kHeadExponents[head]);
         in_head[head] = Isa::add(in_head[head], Isa::where_at_least(exponents, least, weights));
       }
     }
-    sums[block] = Isa::sum(sum);
-    for (int head = 0; head < kNumHeads; head++) heads[block * kNumHeads + head] = Isa::sum(in_head[head]);
+    for (int head = 0; head < kNumHeads; head++) heads[head] += Isa::sum(in_head[head]);
   });
 }
 
@@ -162,7 +186,8 @@ int64_t count_above(const RowBlocks& blocks, float value) {
 
 template <typename Isa>
 constexpr SamplingKernels sampling_kernels() {
-  return {block_maxima<Isa>, block_sums<Isa>, block_heads<Isa>, block_weights<Isa>, fill_bins<Isa>, count_above<Isa>};
+  return {scan_blocks<Isa>,   rescale_sums<Isa>, block_sums<Isa>, add_heads<Isa>,
+          block_weights<Isa>, fill_bins<Isa>,    count_above<Isa>};
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ constexpr uint16_t kNoBin = kExponentBins;
 // Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
 constexpr int kBinSums = 4;
 
-// Exponents, the largest first, of which it is found out how much mass lies on tokens of that exponent or more: where that
-// is all that top_p keeps, it need not look at others.
+// Exponents, the largest first, of which it is found out how much mass lies on tokens of that exponent or more: where
+// that is all that top_p keeps, it need not look at others.
 constexpr int kNumHeads = 3;
 constexpr float kHeadExponents[kNumHeads] = {-4.0f, -6.0f, -8.0f};
 
@@ -39,17 +39,26 @@ struct Weighing {
   float least;
 };
 
+// Sums of weights that a scan makes, one a block. Weights are relative to the block's own largest value, so that one
+// pass over a row is enough.
+struct BlockSums {
+  float inverse_temperature;
+  float* sums;
+};
+
 struct SamplingKernels {
-  // Each block's largest value; NaN or infinity where it holds one of them.
-  void (*block_maxima)(const RowBlocks&, float* maxima);
+  // Each block's largest value, NaN or infinity where it holds one of them, and as many kinds of sums as are wanted.
+  void (*scan_blocks)(const RowBlocks&, const BlockSums* wanted, int num_wanted, float* maxima);
+  // Turns a scan's sums of a row into those of weights that are relative to the largest value of the row.
+  void (*rescale_sums)(const float* maxima, int64_t num_blocks, const Weighing&, float* sums);
   // Each block's sum of weights.
   void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
-  // The same, and each block's sums of weights from the exponents of kHeadExponents up, kNumHeads a block.
-  void (*block_heads)(const RowBlocks&, const Weighing&, float* sums, float* heads);
+  // Adds up the weights from each of the kHeadExponents up.
+  void (*add_heads)(const RowBlocks&, const Weighing&, double* heads);
   // The weights of one block, kTokenBlock of them.
   void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
-  // Adds the weights of tokens whose exponents are at least `least_exponent` to their bins [kExponentBins][kBinSums], and
-  // writes each token's bin, kTokenBlock a block.
+  // Adds the weights of tokens whose exponents are at least `least_exponent` to their bins [kExponentBins][kBinSums],
+  // and writes each token's bin, kTokenBlock a block.
   void (*fill_bins)(const RowBlocks&, const Weighing&, float least_exponent, double* sums, uint16_t* bins);
   // How many values are larger.
   int64_t (*count_above)(const RowBlocks&, float value);
