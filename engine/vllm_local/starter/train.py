@@ -27,11 +27,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, multiprocessing
 from torch.multiprocessing.spawn import spawn
 
-from vllm_local.models.dtypes import cpu_multiplies_bfloat16
 from vllm_local.starter.corpus import Batch, Corpus, Mixture
 from vllm_local.starter.export import network_sizes, plot_losses, save_model
 from vllm_local.starter.feed import Feed
 from vllm_local.starter.network import Network
+from vllm_local.starter.precision import fastest_dtype
 from vllm_local.starter.tokenizer import build_tokenizer, save_tokenizer
 from vllm_local.starter.worker import Shared, Worker
 
@@ -76,6 +76,7 @@ class Plan:
         device: "cpu", or "cuda" with one process.
         makers: Processes that make the data; none: those that train do.
         start: Folder of a model whose weights and tokenizer to begin with; none: random weights, a new tokenizer.
+        dtype: The type that the network multiplies in.
 
     Raises:
         ValueError: If several processes are to train on one GPU.
@@ -90,17 +91,13 @@ class Plan:
     device: str = "cpu"
     makers: int = 0
     start: Path | None = None
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         if self.device != "cpu" and self.processes > 1:
             message = f"{self.processes} processes cannot train on one GPU; give --processes 1."
             raise ValueError(message)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type that the network multiplies in: bf16, but fp32 on a processor that has no bf16 products."""
-        return torch.bfloat16 if self.device != "cpu" or cpu_multiplies_bfloat16() else torch.float32
 
     def mixture(self, share: float) -> tuple[Mixture, float]:
         """Return what to train on at a share of the run, and the share of other text that counts."""
@@ -267,6 +264,8 @@ def _train(rank: int, plan: Plan, shared: Shared, states: Any) -> None:
     """Do one process's part of the run."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
+    # Many probabilities and gradients are too small for a normal number, and such ones take many times as long.
+    torch.set_flush_denormal(True)
     Trainer(plan, rank, shared, states).run()
 
 
@@ -318,7 +317,8 @@ def main() -> None:
     processes = (2 if on_processor else 1) if arguments.processes is None else arguments.processes
     makers = (0 if on_processor else (os.cpu_count() or 2) - 1) if arguments.makers is None else arguments.makers
     limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed, processes, arguments.save_every)
-    train(Plan(*limits, device=arguments.device, makers=makers, start=arguments.start))
+    dtype = fastest_dtype(arguments.device)
+    train(Plan(*limits, device=arguments.device, makers=makers, start=arguments.start, dtype=dtype))
 
 
 if __name__ == "__main__":
