@@ -44,6 +44,49 @@ class StepInputs:
     prompt_rows: PromptRows | None = None
 
 
+@dataclass(slots=True, eq=False)
+class BatchLayout:
+    """What depends on who is in a batch with how many tokens, and on nothing else: it serves many steps of decoding.
+
+    Attributes:
+        request_ids: The requests [R].
+        rows: Their rows [R].
+        query_lens: Their tokens [R].
+        host_query_lens: The same as a list.
+        query_ends: Index behind each request's last token [R].
+        token_requests: Each token's request, as an index among the R [T].
+        token_rows: Its row [T].
+        token_offsets: Its position, less the number of tokens that its request has with K and V after the step [T].
+    """
+
+    request_ids: list[str]
+    rows: IntArray
+    query_lens: IntArray
+    host_query_lens: list[int]
+    query_ends: IntArray
+    token_requests: IntArray
+    token_rows: IntArray
+    token_offsets: IntArray
+
+    @classmethod
+    def build(cls, request_ids: list[str], rows: IntArray, host_query_lens: list[int]) -> BatchLayout:
+        """Lays out a batch."""
+        assert min(host_query_lens) > 0, "a scheduled request has no tokens"
+        query_lens = np.array(host_query_lens, dtype=np.int64)
+        query_ends = query_lens.cumsum()
+        token_requests = np.repeat(np.arange(len(rows)), query_lens)
+        return cls(
+            request_ids=request_ids,
+            rows=rows,
+            query_lens=query_lens,
+            host_query_lens=host_query_lens,
+            query_ends=query_ends,
+            token_requests=token_requests,
+            token_rows=rows[token_requests],
+            token_offsets=np.arange(query_ends[-1]) - query_ends[token_requests],
+        )
+
+
 class InputBatch:
     """Keeps a row for every known request and makes a step's arrays from the rows in a handful of numpy operations.
 
@@ -73,6 +116,9 @@ class InputBatch:
         self._num_tokens, self._num_computed, self._num_prompt = np.zeros((3, num_rows), dtype=np.int64)
         # First position whose following token is to be described, by the requests whose prompts are not done yet.
         self._prompt_logprobs_starts: dict[str, int] = {}
+        self._layout: BatchLayout | None = None
+        # Blocks of each request that the buffer has; none of them once a table has changed.
+        self._num_shown_blocks = -1
         self._sampling: SamplingMetadata | None = None
         self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
         self._token_buffer = StepBuffer((num_tokens,), torch.int64, device)
@@ -105,26 +151,35 @@ class InputBatch:
         Args:
             num_scheduled_tokens: Tokens to compute, at least one, by request id, in the order of the batch.
         """
-        request_ids = list(num_scheduled_tokens)
-        rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
-        query_lens = np.fromiter(num_scheduled_tokens.values(), dtype=np.int64, count=len(rows))
-        seq_lens = self._num_computed[rows] + query_lens
-        num_tokens = self._num_tokens[rows]
-        assert (query_lens > 0).all(), "a scheduled request has no tokens"
+        layout = self._layout_of(num_scheduled_tokens)
+        rows = layout.rows
+        seq_lens, num_tokens = self._num_computed[rows] + layout.query_lens, self._num_tokens[rows]
         assert (seq_lens <= num_tokens).all(), "more tokens are scheduled than are known"
-        query_ends = query_lens.cumsum()
         sampled = np.flatnonzero(seq_lens == num_tokens)
-        token_ids, attention = self._lay_out(rows, query_lens, query_ends, seq_lens)
-        self._logits_index_buffer.array[: len(sampled)] = query_ends[sampled] - 1
+        token_ids, attention = self._lay_out(layout, seq_lens)
+        self._logits_index_buffer.array[: len(sampled)] = layout.query_ends[sampled] - 1
+        every = len(sampled) == len(rows)
         return StepInputs(
-            request_ids=request_ids,
+            request_ids=layout.request_ids,
             token_ids=token_ids,
             attention=attention,
-            sampled_request_ids=[request_ids[index] for index in sampled.tolist()],
+            sampled_request_ids=layout.request_ids
+            if every
+            else [layout.request_ids[index] for index in sampled.tolist()],
             logits_indices=self._logits_index_buffer.publish(len(sampled)),
-            sampling=self._prepare_sampling(rows[sampled]),
-            prompt_rows=self._prepare_prompt_rows(request_ids, query_lens, query_ends, seq_lens),
+            sampling=self._prepare_sampling(rows if every else rows[sampled]),
+            prompt_rows=self._prepare_prompt_rows(layout, seq_lens),
         )
+
+    def _layout_of(self, num_scheduled_tokens: dict[str, int]) -> BatchLayout:
+        """Returns the last step's layout where it is this step's too."""
+        layout, request_ids, query_lens = self._layout, list(num_scheduled_tokens), list(num_scheduled_tokens.values())
+        if layout is None or layout.request_ids != request_ids or layout.host_query_lens != query_lens:
+            rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
+            layout = self._layout = BatchLayout.build(request_ids, rows, query_lens)
+            self._query_start_buffer.array[1 : len(layout.rows) + 1] = layout.query_ends
+            self._num_shown_blocks = -1
+        return layout
 
     def _add(self, new: NewRequestData) -> None:
         self._remove(new.request_id)
@@ -139,7 +194,7 @@ class InputBatch:
         self._append_blocks(row, new.block_ids)
         if new.prompt_logprobs_start is not None:
             self._prompt_logprobs_starts[new.request_id] = new.prompt_logprobs_start
-        self._sampling = None
+        self._layout = self._sampling = None
 
     def _extend(self, cached: CachedRequestData) -> None:
         row = self._rows[cached.request_id]
@@ -162,6 +217,7 @@ class InputBatch:
             start = self._num_blocks[row]
             end = self._num_blocks[row] = start + len(new_ids)
             self._block_table[row, start:end] = new_ids
+            self._num_shown_blocks = -1
 
     def _remove(self, request_id: str) -> None:
         row = self._rows.pop(request_id, None)
@@ -169,46 +225,45 @@ class InputBatch:
             self._states[row] = None
             self._prompt_logprobs_starts.pop(request_id, None)
             self._free_rows.append(row)
-            self._sampling = None
+            self._layout = self._sampling = None
 
-    def _lay_out(
-        self, rows: IntArray, query_lens: IntArray, query_ends: IntArray, seq_lens: IntArray
-    ) -> tuple[torch.Tensor, AttentionMetadata]:
+    def _lay_out(self, layout: BatchLayout, seq_lens: IntArray) -> tuple[torch.Tensor, AttentionMetadata]:
         """Fills the buffers for T tokens of R requests; returns the token ids [T] and where they stand."""
-        num_requests, num_tokens = len(rows), int(query_ends[-1])
-        longest = -(-int(seq_lens.max()) // self._block_size)
-        token_rows = np.repeat(rows, query_lens)
-        # A token's position is its index in the batch, moved by as much as its request's last token is.
-        positions = np.arange(num_tokens) + np.repeat(seq_lens - query_ends, query_lens)
+        num_requests, num_tokens, host_seq_lens = len(seq_lens), len(layout.token_rows), seq_lens.tolist()
+        positions = seq_lens[layout.token_requests] + layout.token_offsets
         blocks, offsets = np.divmod(positions, self._block_size)
-        self._token_buffer.array[:num_tokens] = self._token_ids[token_rows, positions]
+        self._token_buffer.array[:num_tokens] = self._token_ids[layout.token_rows, positions]
         self._position_buffer.array[:num_tokens] = positions
-        self._slot_buffer.array[:num_tokens] = self._block_table[token_rows, blocks] * self._block_size + offsets
-        self._query_start_buffer.array[1 : num_requests + 1] = query_ends
+        slots = self._block_table[layout.token_rows, blocks] * self._block_size + offsets
+        self._slot_buffer.array[:num_tokens] = slots
         self._seq_len_buffer.array[:num_requests] = seq_lens
-        self._block_table_buffer.array[:num_requests, :longest] = self._block_table[rows, :longest]
         return self._token_buffer.publish(num_tokens), AttentionMetadata(
             positions=self._position_buffer.publish(num_tokens),
             slot_mapping=self._slot_buffer.publish(num_tokens),
             query_start_loc=self._query_start_buffer.publish(num_requests + 1),
             seq_lens=self._seq_len_buffer.publish(num_requests),
-            block_tables=self._block_table_buffer.publish(num_requests, longest),
-            query_lens=query_lens.tolist(),
-            host_seq_lens=seq_lens.tolist(),
+            block_tables=self._show_blocks(layout.rows, -(-max(host_seq_lens) // self._block_size)),
+            query_lens=layout.host_query_lens,
+            host_seq_lens=host_seq_lens,
         )
 
-    def _prepare_prompt_rows(
-        self, request_ids: list[str], query_lens: IntArray, query_ends: IntArray, seq_lens: IntArray
-    ) -> PromptRows | None:
+    def _show_blocks(self, rows: IntArray, num_blocks: int) -> torch.Tensor:
+        """Returns the block tables [R, num_blocks]; copies them unless the buffer has them from the last step."""
+        if num_blocks != self._num_shown_blocks:
+            self._block_table_buffer.array[: len(rows), :num_blocks] = self._block_table[rows, :num_blocks]
+            self._num_shown_blocks = num_blocks
+        return self._block_table_buffer.publish(len(rows), num_blocks)
+
+    def _prepare_prompt_rows(self, layout: BatchLayout, seq_lens: IntArray) -> PromptRows | None:
         if not self._prompt_logprobs_starts:
             return None
         parts = []
-        for index, request_id in enumerate(request_ids):
+        for index, request_id in enumerate(layout.request_ids):
             if request_id in self._prompt_logprobs_starts:
                 end = int(seq_lens[index])
                 # What a position's index in the batch is more than the position.
-                offset = int(query_ends[index]) - end
-                parts.append(self._prompt_rows_of(request_id, end - int(query_lens[index]), end, offset))
+                offset = int(layout.query_ends[index]) - end
+                parts.append(self._prompt_rows_of(request_id, end - layout.host_query_lens[index], end, offset))
         return PromptRows.join(parts) if parts else None
 
     def _prompt_rows_of(self, request_id: str, start: int, end: int, offset: int) -> PromptRows:

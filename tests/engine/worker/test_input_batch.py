@@ -56,6 +56,34 @@ def test_known_requests_grow_by_tokens_and_blocks(batch):
     assert inputs.sampling.output_positions.tolist() == [1]
 
 
+def test_steps_of_the_same_requests_see_what_changed(batch):
+    old, young = new("a", range(7), blocks=[5, 6]), new("b", range(20, 23), blocks=[3])
+    advance(batch, step({"a": 7, "b": 3}, new=[old, young]))
+    both = {"a": 1, "b": 1}
+    inputs = advance(batch, step(both, cached=[cached("a", 7, tokens=[50]), cached("b", 3, tokens=[60])]))
+    assert inputs.attention.positions.tolist() == [7, 3]
+    assert inputs.attention.slot_mapping.tolist() == [27, 15]
+    assert inputs.attention.block_tables[0].tolist() == [5, 6]
+    changed = [cached("a", 8, tokens=[51], blocks=[9]), cached("b", 4, tokens=[61], blocks=[8])]
+    inputs = advance(batch, step(both, cached=changed))
+    assert inputs.attention.slot_mapping.tolist() == [36, 32]
+    assert inputs.attention.block_tables[0].tolist() == [5, 6, 9]
+    assert inputs.attention.block_tables[1, :2].tolist() == [3, 8]
+    inputs = advance(batch, step(both, cached=[cached("a", 9, tokens=[52]), cached("b", 5, tokens=[62])]))
+    assert inputs.token_ids.tolist() == [52, 62]
+    assert inputs.attention.positions.tolist() == [9, 5]
+    assert inputs.sampled_request_ids == ["a", "b"]
+
+
+def test_a_block_of_a_shorter_request_is_seen(batch):
+    old, young = new("a", range(6), blocks=[5, 6]), new("b", range(20, 23), blocks=[3])
+    advance(batch, step({"a": 6, "b": 3}, new=[old, young]))
+    both = {"a": 1, "b": 1}
+    advance(batch, step(both, cached=[cached("a", 6, tokens=[50]), cached("b", 3, tokens=[60])]))
+    inputs = advance(batch, step(both, cached=[cached("a", 7, tokens=[51]), cached("b", 4, tokens=[61], blocks=[8])]))
+    assert inputs.attention.block_tables.tolist() == [[5, 6], [3, 8]]
+
+
 def test_tokens_may_come_in_runs_and_be_computed_anew(batch):
     advance(batch, step({"a": 2}, new=[new("a", [1, 2], blocks=[0, 1])]))
     inputs = advance(batch, step({"a": 4}, cached=[cached("a", computed=2, tokens=[3, 4, 5, 6])]))
