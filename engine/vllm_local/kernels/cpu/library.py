@@ -24,7 +24,7 @@ LIBRARY_VARIABLE = "VLLM_LOCAL_KERNELS_LIBRARY"
 ISA_VARIABLE = "VLLM_LOCAL_CPU_ISA"
 """Environment variable: the instruction set, instead of the fastest that the machine has."""
 
-INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "neon", "portable")
+INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx2", "neon_bf16", "neon", "portable")
 """Every instruction set that there are kernels for."""
 
 LIBRARY_NAMES = ("libvllm_local_kernels.so", "libvllm_local_kernels.dylib", "libvllm_local_kernels.dll")

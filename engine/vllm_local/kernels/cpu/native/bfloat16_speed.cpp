@@ -8,6 +8,14 @@
 namespace vllm_local {
 namespace {
 
+#if defined(VLLM_LOCAL_NEON)
+using Floats = Neon;
+using Products = NeonBf16;
+#else
+using Floats = Avx512;
+using Products = Avx512Bf16;
+#endif
+
 // As many as hide an instruction's latency behind two a cycle.
 constexpr int kChains = 12;
 // A round takes some ten microseconds, which is seldom interrupted.
@@ -17,16 +25,19 @@ constexpr int kRounds = 8;
 constexpr double kSlowest = 0.75;
 
 // Keeps the compiler from knowing a value.
-template <typename Value>
-void hide(Value& value) {
+void hide(Floats::Vector& value) {
+#if defined(VLLM_LOCAL_NEON)
+  asm volatile("" : "+w"(value));
+#else
   asm volatile("" : "+v"(value));
+#endif
 }
 
 template <typename Step>
 double seconds_of(const Step& step) {
-  Avx512::Vector sums[kChains];
+  Floats::Vector sums[kChains];
   for (auto& sum : sums) {
-    sum = Avx512::broadcast(0.0f);
+    sum = Floats::broadcast(0.0f);
     hide(sum);  // else all of them are the same, and computed once
   }
   const auto begin = std::chrono::steady_clock::now();
@@ -41,13 +52,13 @@ double seconds_of(const Step& step) {
 }  // namespace
 
 bool multiplies_bfloat16_fast() {
-  Avx512::Vector number = Avx512::broadcast(1.0f);
+  Floats::Vector number = Floats::broadcast(1.0f);
   hide(number);
-  const Avx512Bf16::Pairs pairs = (Avx512Bf16::Pairs)number;
+  const Products::Pairs pairs = (Products::Pairs)number;
   double of_pairs = 1.0, of_floats = 1.0;
   for (int round = 0; round < kRounds; round++) {
-    const auto dot = [&](Avx512::Vector sum) { return Avx512Bf16::dot(pairs, pairs, sum); };
-    const auto multiply_add = [&](Avx512::Vector sum) { return Avx512::fma(number, number, sum); };
+    const auto dot = [&](Floats::Vector sum) { return Products::dot(pairs, pairs, sum); };
+    const auto multiply_add = [&](Floats::Vector sum) { return Floats::fma(number, number, sum); };
     of_pairs = std::min(of_pairs, seconds_of(dot));
     of_floats = std::min(of_floats, seconds_of(multiply_add));
   }

@@ -10,10 +10,23 @@
 #if defined(VLLM_LOCAL_X86)
 #include "bfloat16_speed.h"
 #include "x86_features.h"
+#elif defined(VLLM_LOCAL_NEON)
+#include "arm_features.h"
+#include "bfloat16_speed.h"
 #endif
 
 namespace vllm_local {
 namespace {
+
+#if defined(VLLM_LOCAL_AVX512_BF16) || defined(VLLM_LOCAL_NEON_BF16)
+// Adds kernels that multiply floats and those that multiply bfloat16, the faster ones first; returns how many these are.
+int add_both(KernelTable* found, KernelTable of_floats, KernelTable of_bfloat16) {
+  const bool is_fast = multiplies_bfloat16_fast();
+  found[is_fast ? 1 : 0] = of_floats;
+  found[is_fast ? 0 : 1] = of_bfloat16;
+  return 2;
+}
+#endif
 
 // Fastest first; the machine's own come before the one that runs everywhere.
 const KernelTable* tables(int* count) {
@@ -22,17 +35,20 @@ const KernelTable* tables(int* count) {
     int number = 0;
 #if defined(VLLM_LOCAL_X86)
     const X86Features features = x86_features();
+    bool has_products = false;
 #if defined(VLLM_LOCAL_AVX512_BF16)
-    const bool is_fast = features.avx512_bf16 && multiplies_bfloat16_fast();
-    if (is_fast) found[number++] = avx512_bf16_kernels();
+    has_products = features.avx512_bf16;
+    if (has_products) number += add_both(found, avx512_kernels(), avx512_bf16_kernels());
 #endif
-    if (features.avx512) found[number++] = avx512_kernels();
-#if defined(VLLM_LOCAL_AVX512_BF16)
-    if (features.avx512_bf16 && !is_fast) found[number++] = avx512_bf16_kernels();
-#endif
+    if (features.avx512 && !has_products) found[number++] = avx512_kernels();
     if (features.avx2) found[number++] = avx2_kernels();
 #elif defined(VLLM_LOCAL_NEON)
-    found[number++] = neon_kernels();
+    bool has_products = false;
+#if defined(VLLM_LOCAL_NEON_BF16)
+    has_products = has_bfloat16_products();
+    if (has_products) number += add_both(found, neon_kernels(), neon_bf16_kernels());
+#endif
+    if (!has_products) found[number++] = neon_kernels();
 #endif
     found[number++] = portable_kernels();
     return number;

@@ -329,6 +329,25 @@ struct Neon {
 };
 #endif
 
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+struct NeonBf16 : Neon {
+  static constexpr bool kDotsBfloat16 = true;
+
+  using Neon::store;
+  VLLM_LOCAL_INLINE void store(bfloat16* target, Vector a) {
+    vst1_u16(reinterpret_cast<uint16_t*>(target), vreinterpret_u16_bf16(vcvt_bf16_f32(a)));
+  }
+  using Pairs = bfloat16x8_t;
+
+  VLLM_LOCAL_INLINE Pairs load_pairs(const bfloat16* source) {
+    return vreinterpretq_bf16_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(source)));
+  }
+  VLLM_LOCAL_INLINE Pairs broadcast_pair(uint32_t pair) { return vreinterpretq_bf16_u32(vdupq_n_u32(pair)); }
+  // sum + a's two numbers times b's two, lane by lane
+  VLLM_LOCAL_INLINE Vector dot(Pairs a, Pairs b, Vector sum) { return vbfdotq_f32(sum, a, b); }
+};
+#endif
+
 // The first `count` numbers, zeros after them; for the ends of rows.
 template <typename Isa, typename Number>
 VLLM_LOCAL_INLINE typename Isa::Vector load_partial(const Number* source, int count) {

@@ -28,5 +28,6 @@ KernelTable avx2_kernels();
 KernelTable avx512_kernels();
 KernelTable avx512_bf16_kernels();
 KernelTable neon_kernels();
+KernelTable neon_bf16_kernels();
 
 }  // namespace vllm_local
