@@ -256,7 +256,6 @@ bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, co
 struct Drawing {
   RowBlocks blocks;
   const float* maxima;
-  const float* sums;
   Weighing weighing;
   double mass;
 };
@@ -372,7 +371,7 @@ int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, 
   if (!std::isfinite(largest)) return 0;
   if (!draws(row)) return take_largest(blocks, maxima, largest);
   float* sums = rows->sums_of(index);
-  Drawing drawing = {blocks, maxima, sums, weighing_of(row, largest), 0.0};
+  Drawing drawing = {blocks, maxima, weighing_of(row, largest), 0.0};
   if (needs_sums(row)) finish_sums(blocks, maxima, drawing.weighing, kernels, sums);
   const double uniform = arguments.uniforms[index];
   if (!is_filtered(row)) return draw_from_all(blocks, drawing.weighing, sums, uniform, kernels);
