@@ -64,8 +64,24 @@ Network: TypeAlias = "Callable[[Kernels, torch.Tensor, Step, Sequence[KVCache]],
 """Takes token ids [T] (int64) to normalised hidden states [T, H]. It makes the same kernel calls in every step, `embed`
 first and `norm` last, and does nothing else."""
 
-Program: TypeAlias = "Callable[[torch.Tensor, Step, Sequence[KVCache]], torch.Tensor]"
-"""A network that kernels have taken over: token ids, step, and one cache a layer."""
+Head: TypeAlias = "Callable[[Kernels, torch.Tensor, torch.Tensor], object]"
+"""Writes the logits [T, V] of hidden states [T, H] into memory [T, V], float32, in one kernel call: `logits`."""
+
+
+class Program(Protocol):
+    """A network and its head that kernels have taken over."""
+
+    def __call__(
+        self, token_ids: torch.Tensor, step: Step, kv_caches: Sequence[KVCache], logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Returns the hidden states [T, H] of token ids [T], in memory that the next call may overwrite.
+
+        Args:
+            token_ids: [T] int64.
+            step: Where they stand.
+            kv_caches: One a layer.
+            logits: Where the logits of all T tokens go [T, V], float32, contiguous; None: they are not computed.
+        """
 
 
 class ExpertWeights(NamedTuple):
@@ -320,8 +336,8 @@ class Kernels(WeightPacker, RowKernels, AttentionKernels, Protocol):
     def description(self) -> str:
         """What computes, in words for the log, such as "native kernels, avx2"."""
 
-    def program(self, network: Network) -> Program:
-        """Returns something that does in a step what the network does.
+    def program(self, network: Network, head: Head) -> Program:
+        """Returns something that does in a step what the network does, and its head where it is asked to.
 
         It may run the network, or record its calls once and repeat them: the token ids, the step and the caches are
         the only tensors from elsewhere that the network's calls may be given. Serves one step at a time.

@@ -66,27 +66,40 @@ class Decoder:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_network", _Network(self.embedding, self.layers, self.final_norm))
-        object.__setattr__(self, "_program", self.kernels.program(self._network))
+        object.__setattr__(self, "_program", self.kernels.program(self._network, self._write_logits))
 
     @torch.inference_mode()
-    def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> torch.Tensor:
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        metadata: AttentionMetadata,
+        kv_caches: Sequence[KVCache],
+        logits: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Runs one step, and writes K and V of its tokens into the caches.
 
         Args:
             inputs: Token ids [T] (int64), or embedding rows [T, H] of any float format.
             metadata: Where the tokens stand.
             kv_caches: One a layer, from `kernels.allocate_kv_cache`.
+            logits: Where the logits of all T tokens go [T, V], float32, contiguous; None: they are not computed.
 
         Returns:
-            Hidden states after the final norm, [T, H] in the model's dtype.
+            Hidden states after the final norm, [T, H] in the model's dtype, in memory that the next step may overwrite.
         """
         kernels = self.kernels
         step = kernels.begin_step(metadata, kv_caches)
         if inputs.dim() == 1:
-            return self._program(inputs, step, kv_caches)
-        return self._network.run(kernels, kernels.as_residual(inputs), step, kv_caches)
+            return self._program(inputs, step, kv_caches, logits)
+        hidden = self._network.run(kernels, kernels.as_residual(inputs), step, kv_caches)
+        if logits is not None:
+            self._write_logits(kernels, hidden, logits)
+        return hidden
 
     @torch.inference_mode()
     def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned, in `out` if there is one."""
         return self.kernels.logits(hidden, self.head, self.config.logit_scale, out)
+
+    def _write_logits(self, kernels: Kernels, hidden: torch.Tensor, logits: torch.Tensor) -> None:
+        kernels.logits(hidden, self.head, self.config.logit_scale, logits)

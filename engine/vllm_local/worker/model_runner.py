@@ -37,8 +37,18 @@ class LanguageModel(Protocol):
     def kernels(self) -> CacheKernels:
         """What it computes with."""
 
-    def forward(self, inputs: torch.Tensor, metadata: AttentionMetadata, kv_caches: Sequence[Any]) -> torch.Tensor:
-        """Computes token ids [T] at their places, writes their K and V, and returns hidden states [T, H]."""
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        metadata: AttentionMetadata,
+        kv_caches: Sequence[Any],
+        logits: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Computes token ids [T] at their places, writes their K and V, and returns hidden states [T, H].
+
+        The logits of all T are in `logits`, what an earlier call of `compute_logits` returned or some of its rows, if
+        there is one.
+        """
 
     def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the logits of hidden states [R, H] as float32 [R, V], in memory that the caller may overwrite.
@@ -64,6 +74,8 @@ class ModelRunner:
         self._batch = InputBatch(config, model.kernels.device)
         # The system takes large memory back at once, and to get it anew takes longer than to fill it.
         self._logits: torch.Tensor | None = None
+        # Its rows of the last step that was sampled as a whole: to take them anew costs as much as the rest of a call.
+        self._room = torch.empty(0)
 
     @property
     def known_request_ids(self) -> tuple[str, ...]:
@@ -84,10 +96,15 @@ class ModelRunner:
         if not scheduled.num_scheduled_tokens:
             return ModelRunnerOutput()
         inputs = self._batch.prepare(scheduled.num_scheduled_tokens)
-        hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches)
+        logits = self._room_for_logits(inputs)
+        hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches, logits)
         output = ModelRunnerOutput(sampled_token_ids={request_id: [] for request_id in inputs.request_ids})
         if inputs.sampled_request_ids:
-            _hand_over(self._sample(hidden, inputs, scheduled), inputs.sampled_request_ids, output)
+            if logits is None:
+                logits = self._compute_logits(hidden, inputs)
+            bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
+            sampled = self._sampler.sample(logits, inputs.sampling, bitmask)
+            _hand_over(sampled, inputs.sampled_request_ids, output)
         if inputs.prompt_rows is not None:
             self._describe_prompts(hidden, inputs.prompt_rows, output)
         return output
@@ -102,18 +119,23 @@ class ModelRunner:
             for row, message in described.errors.items():
                 output.errors.setdefault(part.request_ids[row], message)
 
-    def _sample(self, hidden: torch.Tensor, inputs: StepInputs, scheduled: SchedulerOutput) -> SampledRows:
-        # In a step of single tokens every row is sampled, and nothing needs to be gathered.
-        every_row = len(inputs.sampled_request_ids) == len(hidden)
-        logits = self._compute_logits(hidden if every_row else hidden[inputs.logits_indices])
-        bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
-        return self._sampler.sample(logits, inputs.sampling, bitmask)
+    def _room_for_logits(self, inputs: StepInputs) -> torch.Tensor | None:
+        """Returns memory for the logits of a step whose tokens are all sampled, if there was one like it before."""
+        num_rows = len(inputs.sampled_request_ids)
+        if self._logits is None or num_rows != len(inputs.token_ids) or num_rows > len(self._logits):
+            return None
+        if len(self._room) != num_rows:
+            self._room = self._logits[:num_rows]
+        return self._room
 
-    def _compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Returns the logits of a step's rows, in the memory of the last step's where they fit."""
-        if self._logits is not None and len(self._logits) >= len(hidden):
-            return self._model.compute_logits(hidden, self._logits[: len(hidden)])
-        self._logits = self._model.compute_logits(hidden)
+    def _compute_logits(self, hidden: torch.Tensor, inputs: StepInputs) -> torch.Tensor:
+        """Returns the logits of a step's sampled tokens, in the memory of the last step's where they fit."""
+        num_rows = len(inputs.sampled_request_ids)
+        # In a step of single tokens every row is sampled, and nothing needs to be gathered.
+        rows = hidden if num_rows == len(hidden) else hidden[inputs.logits_indices]
+        if self._logits is not None and len(self._logits) >= num_rows:
+            return self._model.compute_logits(rows, self._logits[:num_rows])
+        self._logits = self._room = self._model.compute_logits(rows)
         return self._logits
 
 

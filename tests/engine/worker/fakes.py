@@ -67,7 +67,7 @@ class FakeModel:
         self.head_sizes: list[int] = []
         self.logits: list[torch.Tensor] = []
 
-    def forward(self, inputs, metadata, kv_caches):
+    def forward(self, inputs, metadata, kv_caches, logits=None):
         self.num_forwards += 1
         (cache,) = kv_caches
         cache[metadata.slot_mapping] = inputs
@@ -87,7 +87,10 @@ class FakeModel:
             context = cache[slots].tolist()
             assert EMPTY not in context, "a token was read before it was computed"
             hidden.extend(next_token(context[: position + 1]) for position in positions)
-        return torch.tensor(hidden, dtype=torch.float32)[:, None]
+        rows = torch.tensor(hidden, dtype=torch.float32)[:, None]
+        if logits is not None:
+            self.compute_logits(rows, logits)
+        return rows
 
     def compute_logits(self, hidden, out=None):
         self.head_sizes.append(len(hidden))

@@ -31,6 +31,7 @@ from vllm_local.kernels.interface import (
     AttentionMetadata,
     AttentionSpec,
     ExpertWeights,
+    Head,
     Network,
     NormKind,
     PackedLinear,
@@ -263,9 +264,9 @@ class NativeKernels:
         self._call("attend", attention.attend_arguments(queries, result, step, kv_cache))
         return result
 
-    def program(self, network: Network) -> Program:
+    def program(self, network: Network, head: Head) -> Program:
         """Records the network's calls once; a step then makes them in one, without the interpreter."""
-        return NativeProgram(self, network)
+        return NativeProgram(self, network, head)
 
     @contextmanager
     def recording(self, num_rows: int) -> Iterator[Recording]:

@@ -1,4 +1,4 @@
-"""A network's kernel calls, recorded once and then made by one call of the native library a step."""
+"""A network's kernel calls and its head's, recorded once and then made by one call of the native library a step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from vllm_local.kernels.cpu.embedding import EmbedArguments
 from vllm_local.kernels.cpu.kv_cache import NativeKVCache
-from vllm_local.kernels.cpu.norm import NormArguments
+from vllm_local.kernels.cpu.linear import LinearArguments
 from vllm_local.kernels.cpu.step import NativeStep
-from vllm_local.kernels.interface import Network
+from vllm_local.kernels.interface import Head, Network
 
 if TYPE_CHECKING:
     from vllm_local.kernels.cpu.backend import NativeKernels
@@ -84,10 +84,10 @@ class Recording:
         return arguments
 
     @property
-    def last(self) -> NormArguments:
-        """The last call's arguments, which write the hidden states."""
+    def head(self) -> LinearArguments:
+        """The last call's arguments, which write the logits."""
         arguments = self._calls[-1][1]
-        assert isinstance(arguments, NormArguments), "a network ends with a norm"
+        assert isinstance(arguments, LinearArguments), "a head is one linear"
         return arguments
 
     def finish(self) -> RunArguments:
@@ -99,49 +99,75 @@ class Recording:
 
 
 class NativeProgram:
-    """Runs a network. It is recorded at the first step, and again when a step has more tokens or other caches."""
+    """Runs a network and its head. They are recorded at the first step, and again for more tokens or other caches."""
 
     __slots__ = (
         "_arguments",
         "_embed",
-        "_hidden_size",
+        "_head",
+        "_hidden",
         "_kernels",
         "_kv_caches",
+        "_logits",
+        "_memory",
         "_network",
-        "_norm",
+        "_num_operations",
         "_num_rows",
         "_recording",
         "_run",
     )
 
-    def __init__(self, kernels: NativeKernels, network: Network) -> None:
+    def __init__(self, kernels: NativeKernels, network: Network, head: Head) -> None:
         """Remembers what to record.
 
         Args:
             kernels: What records it.
             network: The network.
+            head: Its head.
         """
         self._kernels = kernels
-        self._network = network
+        self._network, self._head = network, head
         self._run = kernels.library.function("run")
         self._num_rows = 0
         self._kv_caches: Sequence[NativeKVCache] | None = None
+        self._arguments: RunArguments
+        self._embed: EmbedArguments
+        self._hidden: torch.Tensor
+        self._memory: torch.Tensor
+        self._logits: LinearArguments
+        self._num_operations: int
 
-    def __call__(self, token_ids: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> torch.Tensor:
-        """Returns the hidden states [T, H] of token ids [T], in memory of their own."""
+    def __call__(
+        self,
+        token_ids: torch.Tensor,
+        step: NativeStep,
+        kv_caches: Sequence[NativeKVCache],
+        logits: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `vllm_local.kernels.interface.Program`."""
         num_tokens = token_ids.shape[0]
         if num_tokens > self._num_rows or kv_caches is not self._kv_caches:
             self._record(token_ids, step, kv_caches)
-        hidden = torch.empty((num_tokens, self._hidden_size), dtype=self._kernels.dtype)
-        self._embed.token_ids, self._norm.output = token_ids.data_ptr(), hidden.data_ptr()
+        # Between two steps no operation of torch's is called: it would let go of the interpreter's lock, and the thread
+        # that delivers the last step's tokens would hold it until it is done.
+        if self._hidden.shape[0] != num_tokens:
+            self._hidden = self._memory[:num_tokens]
+        self._embed.token_ids = token_ids.data_ptr()
         self._arguments.step = step.address
+        self._arguments.num_operations = self._num_operations
+        if logits is None:
+            self._arguments.num_operations -= 1
+        else:
+            self._logits.output, self._logits.output_stride = logits.data_ptr(), logits.stride(0)
         self._run(ctypes.byref(self._arguments))
-        return hidden
+        return self._hidden
 
     def _record(self, token_ids: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> None:
         # Powers of two, so that steps that grow a little are not recorded each time.
         num_rows = max(self._num_rows, 1 << (token_ids.shape[0] - 1).bit_length())
         with self._kernels.recording(num_rows) as recording:
-            self._hidden_size = self._network(self._kernels, token_ids, step, kv_caches).shape[1]
-        self._arguments, self._embed, self._norm = recording.finish(), recording.first, recording.last
+            self._hidden = self._memory = self._network(self._kernels, token_ids, step, kv_caches)
+            self._head(self._kernels, self._memory, torch.empty((1, 1)))
+        self._arguments, self._embed, self._logits = recording.finish(), recording.first, recording.head
+        self._num_operations = self._arguments.num_operations
         self._recording, self._kv_caches, self._num_rows = recording, kv_caches, num_rows

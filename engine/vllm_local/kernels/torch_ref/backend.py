@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from vllm_local.kernels.interface import (
     AttentionMetadata,
     AttentionSpec,
     ExpertWeights,
+    Head,
     Network,
     NormKind,
     PackedLinear,
@@ -235,9 +235,21 @@ class TorchKernels:
         """Attends group by group."""
         return attention.attend(queries, step, kv_cache)
 
-    def program(self, network: Network) -> Program:
-        """Runs the network."""
-        return partial(network, self)
+    def program(self, network: Network, head: Head) -> Program:
+        """Runs the network and its head."""
+
+        def run(
+            token_ids: torch.Tensor,
+            step: TorchStep,
+            kv_caches: Sequence[TorchKVCache],
+            logits: torch.Tensor | None = None,
+        ) -> torch.Tensor:
+            hidden = network(self, token_ids, step, kv_caches)
+            if logits is not None:
+                head(self, hidden, logits)
+            return hidden
+
+        return run
 
     def _float32(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.to(self.device, torch.float32, copy=True)

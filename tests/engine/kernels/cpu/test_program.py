@@ -45,6 +45,7 @@ class ParallelLayers:
         ]
         self.embedding = kernels.pack_embedding(random(VOCABULARY, SIZE))
         self.final_norm = kernels.pack_norm(random(SIZE), kind="rms", eps=1e-6)
+        self.head = kernels.pack_linear([random(VOCABULARY, SIZE)])
 
     def run(self, kernels: Kernels, token_ids: torch.Tensor, step: Step, kv_caches: Sequence[KVCache]) -> torch.Tensor:
         self.num_runs += 1
@@ -55,6 +56,9 @@ class ParallelLayers:
             kernels.linear_add(kernels.attend(queries, attention, step, cache), out, residual)
             kernels.linear_add(kernels.activated_linear(rows, up), down, residual)
         return kernels.norm(residual, self.final_norm)
+
+    def write_logits(self, kernels: Kernels, hidden: torch.Tensor, logits: torch.Tensor) -> None:
+        kernels.logits(hidden, self.head, 0.5, logits)
 
     def allocate(self) -> list[KVCache]:
         dtype = str(self.kernels.dtype).removeprefix("torch.")
@@ -82,23 +86,27 @@ class Steps:
 def test_a_program_computes_what_its_network_does(library: NativeLibrary, dtype: torch.dtype):
     layers = ParallelLayers(NativeKernels(dtype, library))
     direct, recorded = Steps(layers), Steps(layers)
-    program = layers.kernels.program(layers.run)
+    program = layers.kernels.program(layers.run, layers.write_logits)
     for counts in ((3, 1), (1, 1), (1, 2), (9, 11), (1, 1)):
         token_ids, step = direct.next(*counts)
         wanted = layers.run(layers.kernels, token_ids, step, direct.caches)
         token_ids, step = recorded.next(*counts)
-        assert torch.equal(program(token_ids, step, recorded.caches), wanted), counts
+        logits, wanted_logits = torch.full((2, sum(counts), VOCABULARY), torch.nan)
+        layers.write_logits(layers.kernels, wanted, wanted_logits)
+        asked = logits if sum(counts) != 3 else None
+        assert torch.equal(program(token_ids, step, recorded.caches, asked), wanted), counts
+        assert torch.equal(logits, wanted_logits) if asked is not None else logits.isnan().all()
     assert layers.num_runs == 5 + 2, "recorded once, and again when there were more rows than ever"
 
 
 def test_a_program_follows_its_caches(library: NativeLibrary):
     layers = ParallelLayers(NativeKernels(torch.float32, library))
-    program = layers.kernels.program(layers.run)
+    program = layers.kernels.program(layers.run, layers.write_logits)
     outcomes = []
     for _ in range(2):
         steps = Steps(layers)
         token_ids, step = steps.next(5, 5)
-        outcomes.append(program(token_ids, step, steps.caches))
+        outcomes.append(program(token_ids, step, steps.caches).clone())
         assert steps.caches[0].v.any()
     assert torch.equal(*outcomes)
 
@@ -108,7 +116,7 @@ def test_a_network_that_fails_leaves_the_kernels_as_they_were(library: NativeLib
     steps = Steps(layers)
     token_ids, step = steps.next(1, 1)
     with pytest.raises(ValueError, match="shorter"):
-        layers.kernels.program(layers.run)(token_ids, step, steps.caches[:1])
+        layers.kernels.program(layers.run, layers.write_logits)(token_ids, step, steps.caches[:1])
     layers.run(layers.kernels, token_ids, step, steps.caches)
     assert steps.caches[0].v.any()
 

@@ -1,4 +1,4 @@
-// A step's operations in one call, so that the interpreter is left alone from the token ids to the last norm.
+// A step's operations in one call, so that the interpreter is left alone from the token ids to the logits.
 #include "api.h"
 
 namespace vllm_local {
