@@ -153,21 +153,23 @@ class InputBatch:
         """
         layout = self._layout_of(num_scheduled_tokens)
         rows = layout.rows
-        seq_lens, num_tokens = self._num_computed[rows] + layout.query_lens, self._num_tokens[rows]
-        assert (seq_lens <= num_tokens).all(), "more tokens are scheduled than are known"
-        sampled = np.flatnonzero(seq_lens == num_tokens)
+        seq_lens = self._num_computed[rows] + layout.query_lens
+        num_missing = (self._num_tokens[rows] - seq_lens).tolist()
+        assert min(num_missing) >= 0, "more tokens are scheduled than are known"
+        sampled_ids = layout.request_ids
+        if any(num_missing):
+            sampled = np.array([index for index, number in enumerate(num_missing) if number == 0], dtype=np.int64)
+            sampled_ids, rows = [layout.request_ids[index] for index in sampled.tolist()], rows[sampled]
+            self._logits_index_buffer.array[: len(sampled)] = layout.query_ends[sampled] - 1
+            self._layout = None  # the buffer no longer has what `_layout_of` wrote
         token_ids, attention = self._lay_out(layout, seq_lens)
-        self._logits_index_buffer.array[: len(sampled)] = layout.query_ends[sampled] - 1
-        every = len(sampled) == len(rows)
         return StepInputs(
             request_ids=layout.request_ids,
             token_ids=token_ids,
             attention=attention,
-            sampled_request_ids=layout.request_ids
-            if every
-            else [layout.request_ids[index] for index in sampled.tolist()],
-            logits_indices=self._logits_index_buffer.publish(len(sampled)),
-            sampling=self._prepare_sampling(rows if every else rows[sampled]),
+            sampled_request_ids=sampled_ids,
+            logits_indices=self._logits_index_buffer.publish(len(rows)),
+            sampling=self._prepare_sampling(rows),
             prompt_rows=self._prepare_prompt_rows(layout, seq_lens),
         )
 
@@ -178,6 +180,7 @@ class InputBatch:
             rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
             layout = self._layout = BatchLayout.build(request_ids, rows, query_lens)
             self._query_start_buffer.array[1 : len(layout.rows) + 1] = layout.query_ends
+            self._logits_index_buffer.array[: len(layout.rows)] = layout.query_ends - 1
             self._num_shown_blocks = -1
         return layout
 
@@ -286,7 +289,8 @@ class InputBatch:
     def _prepare_sampling(self, rows: IntArray) -> SamplingMetadata:
         """Returns the metadata of the sampled rows [S]; what the last step's built, while the same ones are sampled."""
         sampling = self._sampling
-        if sampling is None or not np.array_equal(rows, self._sampled_rows):
+        is_same = rows is self._sampled_rows or np.array_equal(rows, self._sampled_rows)
+        if sampling is None or not is_same:
             states = [state for row in rows.tolist() if (state := self._states[row]) is not None]
             sampling = SamplingMetadata.build(states, self._vocab_size, self._device)
             self._sampling, self._sampled_rows = sampling, rows
