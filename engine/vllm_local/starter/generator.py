@@ -22,7 +22,7 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (130, translate),
+    (190, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
@@ -40,13 +40,13 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
-    (22, extraction),
+    (30, extraction),
     (16, several_extractions),
     (7, choose),
-    (14, several_choices),
+    (18, several_choices),
     (6, short_object),
     (5, several_objects),
-    (32, think_sum),
+    (24, think_sum),
     (24, think_letters),
     (2.5, think_other),
     (6, spell),
