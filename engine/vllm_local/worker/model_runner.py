@@ -73,9 +73,9 @@ class ModelRunner:
         self._kv_caches = model.kernels.allocate_kv_cache(config.kv_cache)
         self._batch = InputBatch(config, model.kernels.device)
         # The system takes large memory back at once, and to get it anew takes longer than to fill it.
-        self._logits: torch.Tensor | None = None
-        # Its rows of the last step that was sampled as a whole: to take them anew costs as much as the rest of a call.
-        self._room = torch.empty(0)
+        self._logits = torch.empty(0)
+        # The rows of it that the last step used: to take them anew costs as much as the rest of a call.
+        self._room = self._logits
 
     @property
     def known_request_ids(self) -> tuple[str, ...]:
@@ -96,7 +96,8 @@ class ModelRunner:
         if not scheduled.num_scheduled_tokens:
             return ModelRunnerOutput()
         inputs = self._batch.prepare(scheduled.num_scheduled_tokens)
-        logits = self._room_for_logits(inputs)
+        num_sampled = len(inputs.sampled_request_ids)
+        logits = self._room_for_logits(num_sampled) if num_sampled == len(inputs.token_ids) else None
         hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches, logits)
         output = ModelRunnerOutput(sampled_token_ids={request_id: [] for request_id in inputs.request_ids})
         if inputs.sampled_request_ids:
@@ -119,10 +120,9 @@ class ModelRunner:
             for row, message in described.errors.items():
                 output.errors.setdefault(part.request_ids[row], message)
 
-    def _room_for_logits(self, inputs: StepInputs) -> torch.Tensor | None:
-        """Returns memory for the logits of a step whose tokens are all sampled, if there was one like it before."""
-        num_rows = len(inputs.sampled_request_ids)
-        if self._logits is None or num_rows != len(inputs.token_ids) or num_rows > len(self._logits):
+    def _room_for_logits(self, num_rows: int) -> torch.Tensor | None:
+        """Returns memory for so many rows of logits, that of the last step's; None where they do not fit."""
+        if num_rows > len(self._logits):
             return None
         if len(self._room) != num_rows:
             self._room = self._logits[:num_rows]
@@ -133,10 +133,11 @@ class ModelRunner:
         num_rows = len(inputs.sampled_request_ids)
         # In a step of single tokens every row is sampled, and nothing needs to be gathered.
         rows = hidden if num_rows == len(hidden) else hidden[inputs.logits_indices]
-        if self._logits is not None and len(self._logits) >= num_rows:
-            return self._model.compute_logits(rows, self._logits[:num_rows])
-        self._logits = self._room = self._model.compute_logits(rows)
-        return self._logits
+        room = self._room_for_logits(num_rows)
+        logits = self._model.compute_logits(rows, room)
+        if room is None:
+            self._logits = self._room = logits
+        return logits
 
 
 def _hand_over(sampled: SampledRows, request_ids: list[str], output: ModelRunnerOutput) -> None:
