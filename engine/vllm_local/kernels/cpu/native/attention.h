@@ -11,6 +11,7 @@
 
 #include "api.h"
 #include "attention_plan.h"
+#include "attention_products.h"
 #include "isa.h"
 #include "kv_cache.h"
 
@@ -47,39 +48,40 @@ VLLM_LOCAL_INLINE float exponential_of(float x) {
   return lanes[0];
 }
 
-// sums[row][i] += queries[row] · keys(i), with whichever are fewer kept in registers.
-template <typename Isa, int Rows, int Columns, typename Queries, typename Keys>
-VLLM_LOCAL_INLINE void add_outer_product(typename Isa::Vector (&sums)[Rows][Columns], const Queries& queries,
+// sums[row][i] += queries(row) · keys(i), with whichever are fewer kept in registers.
+template <typename P, int Rows, int Columns, typename Queries, typename Keys>
+VLLM_LOCAL_INLINE void add_outer_product(typename P::Isa::Vector (&sums)[Rows][Columns], const Queries& queries,
                                          const Keys& keys) {
-  using Vector = typename Isa::Vector;
+  using Loaded = typename P::Loaded;
   if constexpr (Rows < Columns) {
-    Vector query[Rows];
+    Loaded query[Rows];
 #pragma GCC unroll 16
-    for (int row = 0; row < Rows; row++) query[row] = Isa::broadcast(queries(row));
+    for (int row = 0; row < Rows; row++) query[row] = P::broadcast(queries(row));
 #pragma GCC unroll 16
     for (int i = 0; i < Columns; i++) {
-      const Vector key = keys(i);
+      const Loaded key = keys(i);
 #pragma GCC unroll 16
-      for (int row = 0; row < Rows; row++) sums[row][i] = Isa::fma(query[row], key, sums[row][i]);
+      for (int row = 0; row < Rows; row++) sums[row][i] = P::multiply(query[row], key, sums[row][i]);
     }
   } else {
-    Vector key[Columns];
+    Loaded key[Columns];
 #pragma GCC unroll 16
     for (int i = 0; i < Columns; i++) key[i] = keys(i);
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; row++) {
-      const Vector query = Isa::broadcast(queries(row));
+      const Loaded query = P::broadcast(queries(row));
 #pragma GCC unroll 16
-      for (int i = 0; i < Columns; i++) sums[row][i] = Isa::fma(query, key[i], sums[row][i]);
+      for (int i = 0; i < Columns; i++) sums[row][i] = P::multiply(query, key[i], sums[row][i]);
     }
   }
 }
 
 // Products of `Rows` queries with the keys of `Tiles` tiles.
-//   queries: [D][Rows], tiles: [D][kTile] each, ahead: what to fetch meanwhile, or null, scores: rows of kKeyBlock
-template <typename Isa, typename Number, int Rows, int Tiles>
-VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* tiles, const Number* const* ahead,
-                                   int head_size, float* scores) {
+//   queries: [steps][Rows], tiles: [D][kTile] each, ahead: what to fetch meanwhile, or null, scores: rows of kKeyBlock
+template <typename P, typename Number, int Rows, int Tiles>
+VLLM_LOCAL_INLINE void score_tiles(const typename P::Factor* queries, const Number* const* tiles,
+                                   const Number* const* ahead, int head_size, float* scores) {
+  using Isa = typename P::Isa;
   using Vector = typename Isa::Vector;
   constexpr int kVectors = kTile / Isa::kWidth;
   Vector sums[Rows][Tiles * kVectors];
@@ -88,18 +90,23 @@ VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* ti
 #pragma GCC unroll 16
     for (int i = 0; i < Tiles * kVectors; i++) sums[row][i] = Isa::broadcast(0.0f);
   }
-  const auto add_number = [&](int d) {
-    add_outer_product<Isa>(
-        sums, [&](int row) { return queries[d * Rows + row]; },
-        [&](int i) { return Isa::load(tiles[i / kVectors] + d * kTile + i % kVectors * Isa::kWidth); });
+  const int num_steps = head_size / P::kNumbersPerStep;
+  const auto add_step = [&](int step) {
+    add_outer_product<P>(
+        sums, [&](int row) { return queries[step * Rows + row]; },
+        [&](int i) {
+          const Number* keys = tiles[i / kVectors] + step * P::kNumbersPerStep * kTile + i % kVectors * Isa::kWidth;
+          return P::load(keys, keys + kTile);
+        });
   };
   if (ahead == nullptr) {
-    for (int d = 0; d < head_size; d++) add_number(d);
+    for (int step = 0; step < num_steps; step++) add_step(step);
   } else {
-    for (int d = 0; d < head_size; d++) {
+    constexpr int kBytes = P::kNumbersPerStep * kTile * static_cast<int>(sizeof(Number));
+    for (int step = 0; step < num_steps; step++) {
 #pragma GCC unroll 16
-      for (int i = 0; i < Tiles; i++) __builtin_prefetch(ahead[i] + d * kTile);
-      add_number(d);
+      for (int i = 0; i < Tiles; i++) __builtin_prefetch(reinterpret_cast<const char*>(ahead[i]) + step * kBytes);
+      add_step(step);
     }
   }
 #pragma GCC unroll 16
@@ -110,11 +117,12 @@ VLLM_LOCAL_INLINE void score_tiles(const float* queries, const Number* const* ti
 }
 
 // Adds the values, weighed, to `Columns` vectors of each row's output, from number `first` on.
-//   weights: rows of kKeyBlock, values: one pointer a key, ahead: what to fetch meanwhile, or null,
+//   weights: rows of kKeyBlock, values: one pointer a key of whole steps, ahead: what to fetch meanwhile, or null,
 //   output: rows of `stride`
-template <typename Isa, typename Number, int Rows, int Columns>
-VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* values, const Number* const* ahead,
-                                  int num_keys, int first, float* output, int stride) {
+template <typename P, typename Number, int Rows, int Columns>
+VLLM_LOCAL_INLINE void add_values(const typename P::Weight* weights, const Number* const* values,
+                                  const Number* const* ahead, int num_keys, int first, float* output, int stride) {
+  using Isa = typename P::Isa;
   using Vector = typename Isa::Vector;
   Vector sums[Rows][Columns];
 #pragma GCC unroll 16
@@ -122,19 +130,26 @@ VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* val
 #pragma GCC unroll 16
     for (int i = 0; i < Columns; i++) sums[row][i] = Isa::load(output + row * stride + first + i * Isa::kWidth);
   }
-  const auto add_key = [&](int key) {
-    add_outer_product<Isa>(
-        sums, [&](int row) { return weights[row * kKeyBlock + key]; },
-        [&](int i) { return Isa::load(values[key] + first + i * Isa::kWidth); });
+  constexpr int kKeys = P::kNumbersPerStep;
+  const auto add_keys = [&](int key) {
+    add_outer_product<P>(
+        sums, [&](int row) { return P::factor(weights + row * kKeyBlock + key); },
+        [&](int i) {
+          const int at = first + i * Isa::kWidth;
+          return P::load(values[key] + at, values[key + kKeys - 1] + at);
+        });
   };
   if (ahead == nullptr) {
-    for (int key = 0; key < num_keys; key++) add_key(key);
+    for (int key = 0; key < num_keys; key += kKeys) add_keys(key);
   } else {
     constexpr int kBytes = Columns * Isa::kWidth * static_cast<int>(sizeof(Number));
-    for (int key = 0; key < num_keys; key++) {
+    for (int key = 0; key < num_keys; key += kKeys) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(ahead[key] + first) + i);
-      add_key(key);
+      for (int i = 0; i < kKeys * kBytes; i += 64) {
+        const Number* next = ahead[key + i / kBytes] + first;
+        __builtin_prefetch(reinterpret_cast<const char*>(next) + i % kBytes);
+      }
+      add_keys(key);
     }
   }
 #pragma GCC unroll 16
@@ -145,14 +160,15 @@ VLLM_LOCAL_INLINE void add_values(const float* weights, const Number* const* val
 }
 
 // All vectors of a head, as many at a time as fit.
-template <typename Isa, typename Number, int Rows, int Columns>
-VLLM_LOCAL_INLINE void add_all_values(const float* weights, const Number* const* values, const Number* const* ahead,
-                                      int num_keys, int first, float* output, int stride) {
-  for (; first + Columns * Isa::kWidth <= stride; first += Columns * Isa::kWidth) {
-    add_values<Isa, Number, Rows, Columns>(weights, values, ahead, num_keys, first, output, stride);
+template <typename P, typename Number, int Rows, int Columns>
+VLLM_LOCAL_INLINE void add_all_values(const typename P::Weight* weights, const Number* const* values,
+                                      const Number* const* ahead, int num_keys, int first, float* output, int stride) {
+  constexpr int kNumbers = Columns * P::Isa::kWidth;
+  for (; first + kNumbers <= stride; first += kNumbers) {
+    add_values<P, Number, Rows, Columns>(weights, values, ahead, num_keys, first, output, stride);
   }
   if constexpr (Columns > 1) {
-    add_all_values<Isa, Number, Rows, Columns / 2>(weights, values, ahead, num_keys, first, output, stride);
+    add_all_values<P, Number, Rows, Columns / 2>(weights, values, ahead, num_keys, first, output, stride);
   }
 }
 
@@ -185,8 +201,12 @@ void combine(const RowState& total, const RowState& segment, int padded_size) {
 }
 
 // Computes one item of work.
-template <typename Isa, typename Number>
+template <typename P, typename Number>
 class AttentionRows {
+  using Isa = typename P::Isa;
+  using Factor = typename P::Factor;
+  using Weight = typename P::Weight;
+
  public:
   AttentionRows(const AttendArguments& arguments, const AttentionItem& item, float* scratch)
       : layer_(*arguments.layer),
@@ -203,11 +223,12 @@ class AttentionRows {
     first_token_ = first_token;
     first_position_ = step_.seq_lens[item.request] - num_queries;
     const int64_t size = cache_.padded_size;
-    queries_ = scratch;
-    scores_ = queries_ + kMaxRows * size;
+    queries_ = reinterpret_cast<Factor*>(scratch);
+    scores_ = scratch + kMaxRows * size;
     segment_output_ = scores_ + kMaxRows * kKeyBlock;
     total_output_ = segment_output_ + kMaxRows * size;
-    packed_keys_ = reinterpret_cast<Number*>(total_output_ + kMaxRows * size);
+    weights_ = reinterpret_cast<Weight*>(total_output_ + kMaxRows * size);
+    packed_keys_ = reinterpret_cast<Number*>(total_output_ + kMaxRows * size + kMaxRows * kKeyBlock);
   }
 
   // Attends over the item's segments, and writes the output, or each segment's state where others combine them.
@@ -278,18 +299,23 @@ class AttentionRows {
 
   int group_start(int group) const { return item_.num_rows * group / num_groups_; }
 
-  // Lays the queries of each group of rows out as [D][rows].
+  // Lays the queries of each group of rows out as [steps][rows].
   void pack_queries() {
+    const int num_steps = static_cast<int>(layer_.head_size) / P::kNumbersPerStep;
     const int64_t stride = (layer_.num_heads + 2 * layer_.num_kv_heads) * layer_.head_size;
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group), num_rows = group_start(group + 1) - start;
-      float* target = queries_ + static_cast<int64_t>(start) * layer_.head_size;
+      Factor* target = queries_of(start);
       for (int row = 0; row < num_rows; row++) {
         const Number* source = qkv_ + token(start + row) * stride + head(start + row) * layer_.head_size;
-        for (int d = 0; d < layer_.head_size; d++) target[d * num_rows + row] = to_float(source[d]);
+        for (int step = 0; step < num_steps; step++) {
+          target[step * num_rows + row] = P::factor(source + step * P::kNumbersPerStep);
+        }
       }
     }
   }
+
+  Factor* queries_of(int row) { return queries_ + row * layer_.head_size / P::kNumbersPerStep; }
 
   void attend_segment(int segment) {
     for (int row = 0; row < item_.num_rows; row++) clear(this->segment(row));
@@ -318,16 +344,15 @@ class AttentionRows {
     }
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group);
-      const float* queries = queries_ + static_cast<int64_t>(start) * layer_.head_size;
       const Number* const* ahead = has_next && group == 0 ? tiles_ahead : nullptr;
-      score_group<Isa::kTileRows>(group_start(group + 1) - start, queries, tiles, ahead, num_tiles,
+      score_group<Isa::kTileRows>(group_start(group + 1) - start, queries_of(start), tiles, ahead, num_tiles,
                                   scores_ + start * kKeyBlock);
     }
     for (int row = 0; row < item_.num_rows; row++) weigh(row, first_key, num_tiles * kTile);
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group);
       const Number* const* ahead = has_next && group == 0 ? values_ahead : nullptr;
-      add_group<Isa::kTileRows>(group_start(group + 1) - start, scores_ + start * kKeyBlock, values, ahead, num_keys,
+      add_group<Isa::kTileRows>(group_start(group + 1) - start, weights_ + start * kKeyBlock, values, ahead, num_keys,
                                 segment_output_ + start * cache_.padded_size);
     }
   }
@@ -361,6 +386,8 @@ class AttentionRows {
         next = cache_.value(blocks_[block], item_.kv_head, 0) - cache_.padded_size;
       }
     }
+    // The other half of the last pair weighs nothing.
+    if (num_keys % 2 != 0) values[num_keys] = values[num_keys - 1];
   }
 
   // Moves on by one key; returns whether that was the last one of its block.
@@ -372,7 +399,7 @@ class AttentionRows {
   }
 
   template <int Rows>
-  void score_group(int num_rows, const float* queries, const Number* const* tiles, const Number* const* ahead,
+  void score_group(int num_rows, const Factor* queries, const Number* const* tiles, const Number* const* ahead,
                    int num_tiles, float* scores) {
     if constexpr (Rows > 1) {
       if (num_rows < Rows) return score_group<Rows - 1>(num_rows, queries, tiles, ahead, num_tiles, scores);
@@ -381,29 +408,30 @@ class AttentionRows {
     int i = 0;
     for (; i + kAtOnce <= num_tiles; i += kAtOnce) {
       const Number* const* next = ahead == nullptr ? nullptr : ahead + i;
-      score_tiles<Isa, Number, Rows, kAtOnce>(queries, tiles + i, next, cache_.head_size, scores + i * kTile);
+      score_tiles<P, Number, Rows, kAtOnce>(queries, tiles + i, next, cache_.head_size, scores + i * kTile);
     }
     for (; kAtOnce > 1 && i < num_tiles; i++) {
-      score_tiles<Isa, Number, Rows, 1>(queries, tiles + i, nullptr, cache_.head_size, scores + i * kTile);
+      score_tiles<P, Number, Rows, 1>(queries, tiles + i, nullptr, cache_.head_size, scores + i * kTile);
     }
   }
 
   template <int Rows>
-  void add_group(int num_rows, const float* weights, const Number* const* values, const Number* const* ahead,
+  void add_group(int num_rows, const Weight* weights, const Number* const* values, const Number* const* ahead,
                  int num_keys, float* output) {
     if constexpr (Rows > 1) {
       if (num_rows < Rows) return add_group<Rows - 1>(num_rows, weights, values, ahead, num_keys, output);
     }
     constexpr int kColumns = columns_for<Isa>(Rows, 1, 8);
-    add_all_values<Isa, Number, Rows, kColumns>(weights, values, ahead, num_keys, 0, output, cache_.padded_size);
+    add_all_values<P, Number, Rows, kColumns>(weights, values, ahead, num_keys, 0, output, cache_.padded_size);
   }
 
   // Turns a row's products into weights, and rescales what it has where its largest score has grown.
   void weigh(int row, int64_t first_key, int num_scores) {
     float* scores = scores_ + row * kKeyBlock;
+    Weight* weights = weights_ + row * kKeyBlock;
     const int begin = clamp(first_visible(row) - first_key, num_scores);
     const int end = clamp(position(row) + 1 - first_key, num_scores);
-    if (begin >= end) return fill(scores, 0, num_scores, 0.0f);
+    if (begin >= end) return fill(weights, 0, num_scores, Weight{});
     scale_scores(row, first_key, num_scores);
     fill(scores, 0, begin, -INFINITY);
     fill(scores, end, num_scores, -INFINITY);
@@ -411,13 +439,13 @@ class AttentionRows {
     rescale(row, largest);
     for (int i = 0; i < num_scores; i += Isa::kWidth) {
       const Vector distance = Isa::subtract(Isa::load(scores + i), Isa::broadcast(largest));
-      Isa::store(scores + i, exponential<Isa>(distance));
+      Isa::store(weights + i, exponential<Isa>(distance));
     }
     // The polynomial has no zero; whoever must not be seen weighs exactly nothing.
-    fill(scores, 0, begin, 0.0f);
-    fill(scores, end, num_scores, 0.0f);
+    fill(weights, 0, begin, Weight{});
+    fill(weights, end, num_scores, Weight{});
     Vector sum = Isa::broadcast(0.0f);
-    for (int i = 0; i < num_scores; i += Isa::kWidth) sum = Isa::add(sum, Isa::load(scores + i));
+    for (int i = 0; i < num_scores; i += Isa::kWidth) sum = Isa::add(sum, Isa::load(weights + i));
     segment_sum_[row] += Isa::sum(sum);
   }
 
@@ -476,7 +504,8 @@ class AttentionRows {
     return static_cast<int>(number < 0 ? 0 : number > limit ? limit : number);
   }
 
-  static void fill(float* numbers, int begin, int end, float value) {
+  template <typename Value>
+  static void fill(Value* numbers, int begin, int end, Value value) {
     for (int i = begin; i < end; i++) numbers[i] = value;
   }
 
@@ -493,8 +522,9 @@ class AttentionRows {
   const int32_t* blocks_;
   int64_t first_token_;
   int64_t first_position_;
-  float* queries_;
+  Factor* queries_;
   float* scores_;
+  Weight* weights_;
   float* segment_output_;
   float* total_output_;
   Number* packed_keys_;
@@ -504,22 +534,28 @@ class AttentionRows {
   float total_sum_[kMaxRows];
 };
 
+// Calls with the rows of an item, of the kind that its cache and the machine ask for.
+template <typename Isa, typename Call>
+void with_rows(const AttendArguments& arguments, const AttentionItem& item, float* scratch, const Call& call) {
+  if (arguments.cache->dtype != DTYPE_BFLOAT16) {
+    return call(AttentionRows<Products<Isa, float, false>, float>(arguments, item, scratch));
+  }
+  if constexpr (Isa::kDotsBfloat16) {
+    if (arguments.cache->head_size % 2 == 0) {
+      return call(AttentionRows<Products<Isa, bfloat16, true>, bfloat16>(arguments, item, scratch));
+    }
+  }
+  call(AttentionRows<Products<Isa, bfloat16, false>, bfloat16>(arguments, item, scratch));
+}
+
 template <typename Isa>
 void attend_item(const AttendArguments& arguments, const AttentionItem& item, float* scratch) {
-  if (arguments.cache->dtype == DTYPE_BFLOAT16) {
-    AttentionRows<Isa, bfloat16>(arguments, item, scratch).attend();
-  } else {
-    AttentionRows<Isa, float>(arguments, item, scratch).attend();
-  }
+  with_rows<Isa>(arguments, item, scratch, [](auto&& rows) { rows.attend(); });
 }
 
 template <typename Isa>
 void combine_item(const AttendArguments& arguments, const AttentionItem& item, float* scratch) {
-  if (arguments.cache->dtype == DTYPE_BFLOAT16) {
-    AttentionRows<Isa, bfloat16>(arguments, item, scratch).combine_states();
-  } else {
-    AttentionRows<Isa, float>(arguments, item, scratch).combine_states();
-  }
+  with_rows<Isa>(arguments, item, scratch, [](auto&& rows) { rows.combine_states(); });
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ int64_t padded(int64_t head_size) { return (head_size + 15) / 16 * 16; }
 
 // What an item needs: queries, segment and total output, scores, and keys copied into tiles.
 size_t scratch_bytes(int64_t head_size) {
-  const size_t floats = 3 * kMaxRows * padded(head_size) + kMaxRows * kKeyBlock + kKeyBlock * padded(head_size);
+  const size_t floats = (3 * kMaxRows + kKeyBlock) * padded(head_size) + 2 * kMaxRows * kKeyBlock;
   return floats * sizeof(float);
 }
 

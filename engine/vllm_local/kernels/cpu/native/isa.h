@@ -268,6 +268,14 @@ struct Avx512Bf16 : Avx512 {
   using Pairs = __m512bh;
 
   VLLM_LOCAL_INLINE Pairs load_pairs(const bfloat16* source) { return (Pairs)_mm512_loadu_si512(source); }
+  // Pairs of a number of each.
+  VLLM_LOCAL_INLINE Pairs interleave(const bfloat16* first, const bfloat16* second) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first));
+    const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
+    return (Pairs)_mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+  }
   VLLM_LOCAL_INLINE Pairs broadcast_pair(uint32_t pair) { return (Pairs)_mm512_set1_epi32(static_cast<int>(pair)); }
   // sum + a's two numbers times b's two, lane by lane
   VLLM_LOCAL_INLINE Vector dot(Pairs a, Pairs b, Vector sum) { return _mm512_dpbf16_ps(sum, a, b); }
@@ -341,6 +349,12 @@ struct NeonBf16 : Neon {
 
   VLLM_LOCAL_INLINE Pairs load_pairs(const bfloat16* source) {
     return vreinterpretq_bf16_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(source)));
+  }
+  // Pairs of a number of each.
+  VLLM_LOCAL_INLINE Pairs interleave(const bfloat16* first, const bfloat16* second) {
+    const uint16x4_t low = vld1_u16(reinterpret_cast<const uint16_t*>(first));
+    const uint16x4_t high = vld1_u16(reinterpret_cast<const uint16_t*>(second));
+    return vreinterpretq_bf16_u16(vcombine_u16(vzip1_u16(low, high), vzip2_u16(low, high)));
   }
   VLLM_LOCAL_INLINE Pairs broadcast_pair(uint32_t pair) { return vreinterpretq_bf16_u32(vdupq_n_u32(pair)); }
   // sum + a's two numbers times b's two, lane by lane

@@ -46,8 +46,8 @@ constexpr int64_t kStepBytes = F::kInputsPerStep * kPanelColumns<typename F::Isa
 template <typename F>
 constexpr int kStepLines = kStepBytes<F> > kLineBytes ? static_cast<int>(kStepBytes<F> / kLineBytes) : 1;
 
-// Into the second cache: the first one is full of what is multiplied now.
-VLLM_LOCAL_INLINE void fetch(const char* line) { __builtin_prefetch(line, 0, 2); }
+// Into the first cache.
+VLLM_LOCAL_INLINE void fetch(const char* line) { __builtin_prefetch(line); }
 
 // Sums [Panels][Rows][columns] of inputs [steps][Rows] times weights [steps][columns] of neighbouring panels, in
 // addition to what is there already if it continues. So many lines a step, from `ahead` on, are fetched meanwhile.
