@@ -297,7 +297,10 @@ class AttentionKernels(Protocol):
         """Returns one cache a layer, in the order of the layers."""
 
     def begin_step(self, metadata: AttentionMetadata, kv_caches: Sequence[KVCache]) -> Step:
-        """Works out what all layers of a step share. The arrays must not change before the step is over."""
+        """Works out what all layers of a step share. The arrays must not change before the step is over.
+
+        The next step may come with the same object, which then has other numbers in the same tensors.
+        """
 
     def rotate_and_cache(
         self, qkv: torch.Tensor, attention: PackedAttention, step: Step, kv_cache: KVCache

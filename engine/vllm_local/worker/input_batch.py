@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,35 +11,14 @@ import torch
 from vllm_local.kernels.interface import AttentionMetadata
 from vllm_local.sampling.sampling_metadata import SamplingMetadata, SamplingState
 from vllm_local.worker.batch_layout import BatchLayout, IntArray
+from vllm_local.worker.decode_batch import DecodeBatch
 from vllm_local.worker.prompt_rows import PromptRows
-from vllm_local.worker.step_buffer import StepBuffer
+from vllm_local.worker.step_buffer import StepBuffers
+from vllm_local.worker.step_inputs import StepInputs
 
 if TYPE_CHECKING:
     from vllm_local.config import ResolvedConfig
     from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
-
-
-@dataclass(slots=True)
-class StepInputs:
-    """One step's ragged batch: T tokens of R requests, S of which are sampled.
-
-    Attributes:
-        request_ids: The requests, in the order of the batch [R].
-        token_ids: Their tokens [T] int64.
-        attention: Where the tokens stand.
-        sampled_request_ids: Requests whose last known token is in the step, so that a new one follows [S].
-        logits_indices: Index of that token among the T [S] int64, on the device.
-        sampling: How those requests are sampled.
-        prompt_rows: Positions whose following token is described, if there are any.
-    """
-
-    request_ids: list[str]
-    token_ids: torch.Tensor
-    attention: AttentionMetadata
-    sampled_request_ids: list[str]
-    logits_indices: torch.Tensor
-    sampling: SamplingMetadata
-    prompt_rows: PromptRows | None = None
 
 
 class InputBatch:
@@ -76,13 +55,10 @@ class InputBatch:
         self._num_shown_blocks = -1
         self._sampling: SamplingMetadata | None = None
         self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
-        self._token_buffer = StepBuffer((num_tokens,), torch.int64, device)
-        self._position_buffer = StepBuffer((num_tokens,), torch.int64, device)
-        self._slot_buffer = StepBuffer((num_tokens,), torch.int64, device)
-        self._query_start_buffer = StepBuffer((num_rows + 1,), torch.int32, device)
-        self._seq_len_buffer = StepBuffer((num_rows,), torch.int32, device)
-        self._block_table_buffer = StepBuffer((num_rows, max_blocks), torch.int32, device)
-        self._logits_index_buffer = StepBuffer((num_rows,), torch.int64, device)
+        self._buffers = StepBuffers.allocate(num_tokens, num_rows, max_blocks, device)
+        # The last step, if it is one that nearly all others follow from, and what has changed since.
+        self._decode: DecodeBatch | None = None
+        self._changes: Sequence[CachedRequestData] = ()
 
     @property
     def request_ids(self) -> tuple[str, ...]:
@@ -95,7 +71,8 @@ class InputBatch:
             self._remove(request_id)
         for new in scheduled.scheduled_new_requests:
             self._add(new)
-        for cached in scheduled.scheduled_cached_requests:
+        self._changes = scheduled.scheduled_cached_requests
+        for cached in self._changes:
             self._extend(cached)
 
     def prepare(self, num_scheduled_tokens: dict[str, int]) -> StepInputs:
@@ -106,6 +83,17 @@ class InputBatch:
         Args:
             num_scheduled_tokens: Tokens to compute, at least one, by request id, in the order of the batch.
         """
+        decode = self._decode
+        if decode is not None and decode.leads_to(list(num_scheduled_tokens), self._changes):
+            return decode.advance(self._changes)
+        inputs, rows = self._lay_out_anew(num_scheduled_tokens)
+        self._decode = None
+        if len(inputs.token_ids) == len(rows) and inputs.prompt_rows is None:
+            self._decode = DecodeBatch(inputs, self._buffers, rows, self._block_table, self._block_size)
+        return inputs
+
+    def _lay_out_anew(self, num_scheduled_tokens: dict[str, int]) -> tuple[StepInputs, IntArray]:
+        """Returns the inputs and the rows that are sampled."""
         layout = self._layout_of(num_scheduled_tokens)
         rows = layout.rows
         seq_lens = self._num_computed[rows] + layout.query_lens
@@ -115,18 +103,19 @@ class InputBatch:
         if any(num_missing):
             sampled = np.array([index for index, number in enumerate(num_missing) if number == 0], dtype=np.int64)
             sampled_ids, rows = [layout.request_ids[index] for index in sampled.tolist()], rows[sampled]
-            self._logits_index_buffer.array[: len(sampled)] = layout.query_ends[sampled] - 1
+            self._buffers.logits_indices.array[: len(sampled)] = layout.query_ends[sampled] - 1
             self._layout = None  # the buffer no longer has what `_layout_of` wrote
         token_ids, attention = self._lay_out(layout, seq_lens)
-        return StepInputs(
+        inputs = StepInputs(
             request_ids=layout.request_ids,
             token_ids=token_ids,
             attention=attention,
             sampled_request_ids=sampled_ids,
-            logits_indices=self._logits_index_buffer.publish(len(rows)),
+            logits_indices=self._buffers.logits_indices.publish(len(rows)),
             sampling=self._prepare_sampling(rows),
             prompt_rows=self._prepare_prompt_rows(layout, seq_lens),
         )
+        return inputs, rows
 
     def _layout_of(self, num_scheduled_tokens: dict[str, int]) -> BatchLayout:
         """Returns the last step's layout where it is this step's too."""
@@ -134,8 +123,8 @@ class InputBatch:
         if layout is None or layout.request_ids != request_ids or layout.host_query_lens != query_lens:
             rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
             layout = self._layout = BatchLayout.build(request_ids, rows, query_lens)
-            self._query_start_buffer.array[1 : len(layout.rows) + 1] = layout.query_ends
-            self._logits_index_buffer.array[: len(layout.rows)] = layout.query_ends - 1
+            self._buffers.query_starts.array[1 : len(layout.rows) + 1] = layout.query_ends
+            self._buffers.logits_indices.array[: len(layout.rows)] = layout.query_ends - 1
             self._num_shown_blocks = -1
         return layout
 
@@ -152,7 +141,7 @@ class InputBatch:
         self._append_blocks(row, new.block_ids)
         if new.prompt_logprobs_start is not None:
             self._prompt_logprobs_starts[new.request_id] = new.prompt_logprobs_start
-        self._layout = self._sampling = None
+        self._layout = self._sampling = self._decode = None
 
     def _extend(self, cached: CachedRequestData) -> None:
         row = self._rows[cached.request_id]
@@ -183,23 +172,23 @@ class InputBatch:
             self._states[row] = None
             self._prompt_logprobs_starts.pop(request_id, None)
             self._free_rows.append(row)
-            self._layout = self._sampling = None
+            self._layout = self._sampling = self._decode = None
 
     def _lay_out(self, layout: BatchLayout, seq_lens: IntArray) -> tuple[torch.Tensor, AttentionMetadata]:
         """Fills the buffers for T tokens of R requests; returns the token ids [T] and where they stand."""
         num_requests, num_tokens, host_seq_lens = len(seq_lens), len(layout.token_rows), seq_lens.tolist()
         positions = seq_lens[layout.token_requests] + layout.token_offsets
         blocks, offsets = np.divmod(positions, self._block_size)
-        self._token_buffer.array[:num_tokens] = self._token_ids[layout.token_rows, positions]
-        self._position_buffer.array[:num_tokens] = positions
+        self._buffers.token_ids.array[:num_tokens] = self._token_ids[layout.token_rows, positions]
+        self._buffers.positions.array[:num_tokens] = positions
         slots = self._block_table[layout.token_rows, blocks] * self._block_size + offsets
-        self._slot_buffer.array[:num_tokens] = slots
-        self._seq_len_buffer.array[:num_requests] = seq_lens
-        return self._token_buffer.publish(num_tokens), AttentionMetadata(
-            positions=self._position_buffer.publish(num_tokens),
-            slot_mapping=self._slot_buffer.publish(num_tokens),
-            query_start_loc=self._query_start_buffer.publish(num_requests + 1),
-            seq_lens=self._seq_len_buffer.publish(num_requests),
+        self._buffers.slots.array[:num_tokens] = slots
+        self._buffers.seq_lens.array[:num_requests] = seq_lens
+        return self._buffers.token_ids.publish(num_tokens), AttentionMetadata(
+            positions=self._buffers.positions.publish(num_tokens),
+            slot_mapping=self._buffers.slots.publish(num_tokens),
+            query_start_loc=self._buffers.query_starts.publish(num_requests + 1),
+            seq_lens=self._buffers.seq_lens.publish(num_requests),
             block_tables=self._show_blocks(layout.rows, -(-max(host_seq_lens) // self._block_size)),
             query_lens=layout.host_query_lens,
             host_seq_lens=host_seq_lens,
@@ -208,9 +197,9 @@ class InputBatch:
     def _show_blocks(self, rows: IntArray, num_blocks: int) -> torch.Tensor:
         """Returns the block tables [R, num_blocks]; copies them unless the buffer has them from the last step."""
         if num_blocks != self._num_shown_blocks:
-            self._block_table_buffer.array[: len(rows), :num_blocks] = self._block_table[rows, :num_blocks]
+            self._buffers.block_tables.array[: len(rows), :num_blocks] = self._block_table[rows, :num_blocks]
             self._num_shown_blocks = num_blocks
-        return self._block_table_buffer.publish(len(rows), num_blocks)
+        return self._buffers.block_tables.publish(len(rows), num_blocks)
 
     def _prepare_prompt_rows(self, layout: BatchLayout, seq_lens: IntArray) -> PromptRows | None:
         if not self._prompt_logprobs_starts:

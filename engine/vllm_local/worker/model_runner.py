@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from vllm_local.step_io import ModelRunnerOutput
-from vllm_local.worker.input_batch import InputBatch, StepInputs
+from vllm_local.worker.input_batch import InputBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_local.sampling.sampler import SampledRows, Sampler
     from vllm_local.step_io import SchedulerOutput
     from vllm_local.worker.prompt_rows import PromptRows
+    from vllm_local.worker.step_inputs import StepInputs
 
 
 class CacheKernels(Protocol):

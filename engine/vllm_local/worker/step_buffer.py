@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -38,8 +39,53 @@ class StepBuffer:
         if lengths != self._lengths:
             part = tuple(slice(length) for length in lengths)
             self._lengths, self._views = lengths, (self._host_side[part], self._device_side[part])
+        self.send()
+        return self._views[1]
+
+    def send(self) -> None:
+        """Brings what was written since to the device: the part that was published last."""
         host_view, device_view = self._views
         if self._device_side is not self._host_side:
             # Waits for the copy: the next step writes to the host side again, and not every step waits for a result.
             device_view.copy_(host_view)
-        return device_view
+
+
+@dataclass(frozen=True, slots=True)
+class StepBuffers:
+    """The integers of a step: up to T tokens of R requests with B blocks each.
+
+    Attributes:
+        token_ids: [T] int64.
+        positions: [T] int64, each token's position in its request.
+        slots: [T] int64, where its K and V go.
+        query_starts: [R + 1] int32, index of each request's first token, and of the end.
+        seq_lens: [R] int32, tokens that have K and V after the step.
+        block_tables: [R, B] int32.
+        logits_indices: [R] int64, the tokens that are sampled.
+    """
+
+    token_ids: StepBuffer
+    positions: StepBuffer
+    slots: StepBuffer
+    query_starts: StepBuffer
+    seq_lens: StepBuffer
+    block_tables: StepBuffer
+    logits_indices: StepBuffer
+
+    @classmethod
+    def allocate(cls, num_tokens: int, num_requests: int, num_blocks: int, device: torch.device) -> StepBuffers:
+        """Allocates them for the largest step."""
+        return cls(
+            token_ids=StepBuffer((num_tokens,), torch.int64, device),
+            positions=StepBuffer((num_tokens,), torch.int64, device),
+            slots=StepBuffer((num_tokens,), torch.int64, device),
+            query_starts=StepBuffer((num_requests + 1,), torch.int32, device),
+            seq_lens=StepBuffer((num_requests,), torch.int32, device),
+            block_tables=StepBuffer((num_requests, num_blocks), torch.int32, device),
+            logits_indices=StepBuffer((num_requests,), torch.int64, device),
+        )
+
+    def send(self) -> None:
+        """Brings to the device what changes from a step of decoding to the next."""
+        for buffer in (self.token_ids, self.positions, self.slots, self.seq_lens, self.block_tables):
+            buffer.send()

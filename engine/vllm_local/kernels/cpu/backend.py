@@ -61,6 +61,7 @@ class NativeKernels:
         self._num_threads = library.num_threads
         self._functions = {name: library.function(name) for name in _FUNCTIONS}
         self._recording: Recording | None = None
+        self._step: NativeStep | None = None
         self._rotations: dict[tuple[tuple[float, ...], float], RotationTable] = {}
 
     @property
@@ -247,7 +248,9 @@ class NativeKernels:
         longest = max(metadata.host_seq_lens)
         for rotation in self._rotations.values():
             rotation.reserve(longest)
-        return NativeStep(metadata)
+        if self._step is None or self._step.metadata is not metadata:
+            self._step = NativeStep(metadata)
+        return self._step
 
     def rotate_and_cache(
         self, qkv: torch.Tensor, attention: NativeAttention, step: NativeStep, kv_cache: NativeKVCache

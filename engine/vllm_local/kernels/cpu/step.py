@@ -26,14 +26,15 @@ class NativeStep:
     """One step's metadata.
 
     Attributes:
+        metadata: What it was made of.
         address: Where the library finds it.
     """
 
-    __slots__ = ("_metadata", "_structure", "address")
+    __slots__ = ("_structure", "address", "metadata")
 
     def __init__(self, metadata: AttentionMetadata) -> None:
         """Keeps the metadata, whose memory the library reads until the step is over."""
-        self._metadata = metadata
+        self.metadata = metadata
         self._structure = StepStructure(
             metadata.positions.data_ptr(),
             metadata.slot_mapping.data_ptr(),
