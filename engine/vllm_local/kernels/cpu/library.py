@@ -52,6 +52,8 @@ class NativeLibrary:
         self._library.vllm_local_isa.restype = ctypes.c_char_p
         for name in ("packed_bytes", "packed_columns"):
             getattr(self._library, f"vllm_local_{name}").restype = ctypes.c_int64
+        # Calls that keep the interpreter's lock: whoever takes it meanwhile keeps it for longer than they last.
+        self._short_calls = ctypes.PyDLL(str(path))
 
     @property
     def api_version(self) -> int:
@@ -81,7 +83,7 @@ class NativeLibrary:
 
     def set_num_threads(self, num_threads: int) -> None:
         """Sets on how many threads operations of the calling thread run."""
-        self._library.vllm_local_set_num_threads(num_threads)
+        self._short_calls.vllm_local_set_num_threads(num_threads)
 
     def packed_bytes(self, arguments: ctypes.Structure) -> int:
         """Returns the bytes that a weight takes once packed; see PackArguments of native/api.h."""
