@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -77,11 +78,13 @@ class Sampler:
         """
         rows = metadata.logprob_rows
         described: list[TokenLogprobs | None] = []
-        if len(rows) and grammar_bitmask is None and metadata.keeps_logits:
+        keeps_logits = grammar_bitmask is None and metadata.keeps_logits
+        if len(rows) and keeps_logits:
             token_ids, largest, described = self._backend.sample_and_describe(logits, metadata)
         else:
             raw = logits[torch.from_numpy(rows).to(logits.device)] if len(rows) else logits
-            _edit(logits, metadata, grammar_bitmask)
+            if not keeps_logits:
+                _edit(logits, metadata, grammar_bitmask)
             token_ids, largest = self._backend.sample(logits, metadata)
             if len(rows):
                 described, _ = self._backend.describe(raw, metadata.logprob_request(token_ids))
@@ -124,12 +127,10 @@ def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray
 
 
 def _find_errors(largest: npt.NDArray[np.float32], metadata: SamplingMetadata) -> dict[int, str]:
-    is_finite = np.isfinite(largest)
-    if is_finite.all():
-        return {}
     return {
-        int(row): _explain(float(largest[row]), int(metadata.output_positions[row]))
-        for row in np.flatnonzero(~is_finite)
+        row: _explain(value, int(metadata.output_positions[row]))
+        for row, value in enumerate(largest.tolist())
+        if not math.isfinite(value)
     }
 
 

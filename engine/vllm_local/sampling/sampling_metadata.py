@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,7 +163,7 @@ class SamplingMetadata:
             },
         )
 
-    @property
+    @cached_property
     def keeps_logits(self) -> bool:
         """Whether no row changes its logits before sampling, as far as the rows' parameters go."""
         edits = (self.bias, self.allowed, self.bad_words, self.held_back, self.penalised.counts)

@@ -140,6 +140,7 @@ class SampleCall:
         "_described_rows",
         "_description",
         "_largest",
+        "_logits",
         "_rows",
         "_sample",
         "_token_ids",
@@ -168,6 +169,7 @@ class SampleCall:
         self._token_ids = np.empty(num_rows, dtype=np.int64)
         self._largest = np.empty(num_rows, dtype=np.float32)
         self._sample = library.function("sample")
+        self._logits: torch.Tensor | None = None
         self._arguments = SampleArguments(
             rows=rows.ctypes.data,
             uniforms=self.uniforms.ctypes.data,
@@ -191,9 +193,12 @@ class SampleCall:
             next call overwrites both.
         """
         arguments = self._arguments
-        assert len(logits) == len(self._rows), "as many logits as rows"
-        arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
-        arguments.vocab_size = self._description.arguments.vocab_size = logits.shape[1]
+        # Steps of the same requests come with the same tensor; to ask it for all this takes longer than the rest.
+        if logits is not self._logits:
+            assert len(logits) == len(self._rows), "as many logits as rows"
+            arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
+            arguments.vocab_size = self._description.arguments.vocab_size = logits.shape[1]
+            self._logits = logits
         arguments.description = ctypes.addressof(self._description.arguments) if describe else None
         self._sample(ctypes.byref(arguments))
         return self._token_ids, self._largest
