@@ -145,9 +145,10 @@ VLLM_LOCAL_INLINE void add_values(const typename P::Weight* weights, const Numbe
     constexpr int kBytes = Columns * Isa::kWidth * static_cast<int>(sizeof(Number));
     for (int key = 0; key < num_keys; key += kKeys) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kKeys * kBytes; i += 64) {
-        const Number* next = ahead[key + i / kBytes] + first;
-        __builtin_prefetch(reinterpret_cast<const char*>(next) + i % kBytes);
+      for (int i = 0; i < kKeys; i++) {
+        const char* next = reinterpret_cast<const char*>(ahead[key + i] + first);
+#pragma GCC unroll 16
+        for (int byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(next + byte);
       }
       add_keys(key);
     }
