@@ -59,12 +59,12 @@ def measure_ceilings(num_threads: int) -> Ceilings:
 def multiplies_bfloat16() -> bool:
     """Whether this machine (and the compiler) has products of bfloat16, not slower ones than of float32.
 
-    Counted on x86 only.
+    Counted on x86 only. Many short looks in turn, as other processes may be loading models meanwhile.
     """
     library = ceilings_library()
-    rates = (library.float_rate, library.bfloat16_rate)
-    of_floats, of_bfloat16 = (max(rate(STEPS, 1) for _ in range(3)) for rate in rates)
-    return of_bfloat16 >= of_floats
+    looks = [(library.float_rate(STEPS // 20, 1), library.bfloat16_rate(STEPS // 20, 1)) for _ in range(40)]
+    of_floats, of_bfloat16 = map(max, zip(*looks, strict=True))
+    return bool(of_bfloat16 >= of_floats)
 
 
 @functools.cache

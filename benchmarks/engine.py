@@ -133,6 +133,7 @@ def measure(model: str, rounds: int, num_threads: int) -> Iterator[dict[str, Any
     gguf_file(folder)
     library = load_library()
     assert library is not None, "the native kernels are not there"
+    multiplies = "bfloat16" if multiplies_bfloat16() else "float32"
     makers = {**SIDES, "timed": TimedEngine} if model == FULL_MODEL else SIDES
     workers = {name: Worker(maker, folder, num_threads) for name, maker in makers.items()}
     works, cost = work_of(model), ModelCost.of(CONFIGURATIONS[model])
@@ -140,7 +141,7 @@ def measure(model: str, rounds: int, num_threads: int) -> Iterator[dict[str, Any
         setting = {
             "machine": machine(*PACKAGES, num_threads=num_threads),
             "instruction set": library.isa,
-            "multiplies": "bfloat16" if multiplies_bfloat16() else "float32",
+            "multiplies": multiplies,
             "differences": differences(workers),
             "per token": {work.name: work.per_token(cost) for work in works},
         }
