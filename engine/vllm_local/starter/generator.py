@@ -9,7 +9,7 @@ from vllm_local.starter.skills import recall, tool_calls
 from vllm_local.starter.skills.choices import choose, several_choices
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.copying import drills as copy_drills
-from vllm_local.starter.skills.extraction import extraction, several_extractions
+from vllm_local.starter.skills.extraction import extraction, repeated_extractions, several_extractions
 from vllm_local.starter.skills.instructions import instructions
 from vllm_local.starter.skills.messages import Message, system
 from vllm_local.starter.skills.numbers import counting, sums
@@ -40,10 +40,11 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
-    (30, extraction),
-    (16, several_extractions),
+    (24, extraction),
+    (12, several_extractions),
+    (24, repeated_extractions),
     (7, choose),
-    (18, several_choices),
+    (24, several_choices),
     (6, short_object),
     (5, several_objects),
     (24, think_sum),
@@ -57,15 +58,16 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
 )
 # Describing the tools takes most of a conversation's tokens, so most conversations ask for several calls.
 _TOOLS: tuple[tuple[float, Maker], ...] = (
-    (24, tool_calls.call_one),
-    (8, tool_calls.call_foreign_text),
+    (11, tool_calls.call_one),
+    (6, tool_calls.call_foreign_text),
     (5, tool_calls.call_without_arguments),
-    (16, tool_calls.call_two),
+    (9, tool_calls.call_two),
     (6, tool_calls.call_nothing),
-    (8, tool_calls.no_tool_fits),
+    (6, tool_calls.no_tool_fits),
     (9, tool_calls.answer_result),
     (2, tool_calls.react_to_error),
-    (40, tool_calls.agent),
+    (30, tool_calls.agent),
+    (30, tool_calls.several_calls),
 )
 _PLAIN_SYSTEM = 0.1
 _LONG_FROM, _LONG_SHARE = 2000, 0.5

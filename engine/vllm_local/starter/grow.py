@@ -1,7 +1,8 @@
 """Taking a trained model over into today's sizes: ``python -m vllm_local.starter.grow --model OLD --output NEW``.
 
 The vocabulary is cut to the first merges of its byte-pair encoding, which leaves every text readable in smaller tokens,
-and heads of keys and values are copied, which leaves what the network computes as it was. Training goes on from there
+heads of keys and values are copied and layers that add nothing yet are put in, which leaves what the network computes
+as it was. A new `rope_theta` does not, but is learned within a million tokens. Training goes on from there
 (``train --start NEW``).
 """
 
@@ -22,6 +23,8 @@ from vllm_local.starter.export import network_sizes, save_model
 from vllm_local.starter.network import Network, Sizes
 from vllm_local.starter.tokenizer import MERGED, completed
 
+_LAYERS = "model.layers."
+_ADDING = ("o_proj", "down_proj")
 _EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -75,6 +78,30 @@ def copy_kv_heads(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tens
     }
 
 
+def insert_layers(weights: Mapping[str, Tensor], sizes: Sizes) -> dict[str, Tensor]:
+    """Return the weights of a `LlamaForCausalLM` with copies of layers, evenly spread, that change nothing yet.
+
+    A copy's last projections are zero. Source: Wu et al., LLaMA Pro (2024), https://arxiv.org/abs/2401.02415.
+
+    Args:
+        weights: By their names there.
+        sizes: The sizes to come to; at most twice as many layers as there are.
+    """
+    old = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith(_LAYERS))
+    more = sizes.num_hidden_layers - old
+    copied = {(index + 1) * old // (more + 1) - 1 for index in range(more)}
+    # Each layer of the grown model: the old one, and whether it is a copy.
+    plan = [(layer, is_copy) for layer in range(old) for is_copy in (False, True)[: 1 + (layer in copied)]]
+    grown = {name: weight for name, weight in weights.items() if not name.startswith(_LAYERS)}
+    for new, (layer, is_copy) in enumerate(plan):
+        prefix = f"{_LAYERS}{layer}."
+        for name in [name for name in weights if name.startswith(prefix)]:
+            silent = is_copy and any(part in name for part in _ADDING)
+            weight = torch.zeros_like(weights[name]) if silent else weights[name]
+            grown[f"{_LAYERS}{new}.{name.removeprefix(prefix)}"] = weight
+    return grown
+
+
 def grow(model: Path, output: Path, merged: int = MERGED) -> None:
     """Write a model folder in today's sizes.
 
@@ -86,7 +113,7 @@ def grow(model: Path, output: Path, merged: int = MERGED) -> None:
     old = Tokenizer.from_file(str(model / "tokenizer.json"))
     new = cut_vocabulary(old, merged)
     sizes = network_sizes(new)
-    weights = copy_kv_heads(load_file(model / "model.safetensors"), sizes)
+    weights = insert_layers(copy_kv_heads(load_file(model / "model.safetensors"), sizes), sizes)
     weights[_EMBEDDING] = take_embeddings(weights[_EMBEDDING], old, new)
     network = Network(sizes)
     network.read_llama(weights)

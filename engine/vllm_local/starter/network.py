@@ -25,13 +25,13 @@ class Sizes:
     vocab_size: int
     hidden_size: int = 256
     intermediate_size: int = 704
-    num_hidden_layers: int = 6
+    num_hidden_layers: int = 8
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
     head_dim: int = 64
     max_position_embeddings: int = 4096
     rms_norm_eps: float = 1e-5
-    rope_theta: float = 10_000.0
+    rope_theta: float = 500_000.0
 
 
 class Network(nn.Module):

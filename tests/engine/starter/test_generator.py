@@ -11,6 +11,8 @@ from vllm_local.starter.evaluation.skills import SKILLS, draw_samples
 from vllm_local.starter.generator import draw_conversation
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.messages import assistant, exchange, user
+from vllm_local.starter.skills.tool_calls import several_calls
+from vllm_local.starter.source import Source
 from vllm_local.starter.tokenizer import render
 
 CONVERSATIONS = 12_000
@@ -58,6 +60,14 @@ def test_called_tools_are_offered(conversations):
         offered = {one["function"]["name"] for one in conversation.tools}
         for message in conversation.messages:
             assert {one["function"]["name"] for one in message.get("tool_calls") or ()} <= offered
+
+
+def test_several_calls_are_many_requests_with_calls_and_without_results():
+    for seed in range(50):
+        messages = [message for message in several_calls(Source(Random(seed))).messages if message["role"] != "system"]
+        assert [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2)
+        assert sum("tool_calls" in message for message in messages) >= 1
+        assert len(messages) >= 4
 
 
 def test_all_content_can_be_encoded(conversations):

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from vllm_local.starter.skills.choices import several_choices
-from vllm_local.starter.skills.extraction import several_extractions
+from vllm_local.starter.skills.extraction import repeated_extractions, several_extractions
 from vllm_local.starter.skills.grammar import expand, request, vocabulary
 from vllm_local.starter.skills.objects import several_objects
 from vllm_local.starter.source import Source
@@ -50,7 +50,7 @@ def test_no_word_stands_twice_among_the_words_of_a_kind():
         assert len(words) == len(set(words))
 
 
-@pytest.mark.parametrize("maker", [several_choices, several_extractions, several_objects])
+@pytest.mark.parametrize("maker", [several_choices, several_extractions, repeated_extractions, several_objects])
 def test_several_texts_have_an_answer_each(maker):
     for seed in range(50):
         source = Source(Random(seed), room=1024)

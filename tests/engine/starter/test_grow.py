@@ -3,7 +3,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from vllm_local.starter import starter_path
-from vllm_local.starter.grow import copy_kv_heads, cut_vocabulary, grow, take_embeddings
+from vllm_local.starter.corpus import Batch, Packed
+from vllm_local.starter.grow import copy_kv_heads, cut_vocabulary, grow, insert_layers, take_embeddings
 from vllm_local.starter.network import Network, Sizes
 from vllm_local.starter.tokenizer import END, MARKERS, SPECIAL, token_id
 
@@ -45,6 +46,20 @@ def test_copied_heads_compute_the_same():
         one = few.qkv[layer][32:40]
         torch.testing.assert_close(many.qkv[layer][32:64].unflatten(0, (4, 8)), one.expand(4, 8, 32), rtol=0, atol=0)
         torch.testing.assert_close(many.qkv[layer][:32], few.qkv[layer][:32], rtol=0, atol=0)
+
+
+def test_inserted_layers_change_nothing_before_they_learn():
+    sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 40, "head_dim": 8}
+    few = Network(Sizes(**sizes, num_hidden_layers=3), torch.float32)
+    many = Network(Sizes(**sizes, num_hidden_layers=5), torch.float32)
+    few.initialise(seed=1)
+    many.read_llama(insert_layers(few.llama_weights(dict(few.named_parameters())), Sizes(**sizes, num_hidden_layers=5)))
+    tokens = torch.randint(50, (1, 20), generator=torch.Generator().manual_seed(2))
+    batch = Batch(tokens, tokens, tokens > 0)
+    packed = Packed.of([batch], [tokens > 0], torch.device("cpu"))
+    torch.testing.assert_close(many(packed), few(packed), rtol=0, atol=0)
+    assert [bool(weight.any()) for weight in many.out] == [True, False, True, False, True]
+    assert all(weight.any() for weight in (*many.qkv, *many.gate_up))
 
 
 def test_a_grown_model_is_an_ordinary_folder(tmp_path):

@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from vllm_local.starter.skills.choices import choose
-from vllm_local.starter.skills.extraction import extraction
+from vllm_local.starter.skills.conversation import Conversation
+from vllm_local.starter.skills.extraction import extraction, is_reserved, repeated_extractions
 from vllm_local.starter.skills.objects import short_object
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
@@ -47,6 +48,20 @@ def test_every_extracted_value_occurs_in_the_request(split):
         for value in _answer(conversation).values():
             for leaf in _leaves(value):
                 assert leaf is None or isinstance(leaf, bool) or str(leaf) in _request(conversation)
+
+
+def test_every_further_request_is_answered_from_the_one_text():
+    several = [conversation for conversation in _draw(repeated_extractions, "train") if len(conversation.messages) > 5]
+    assert len(several) > 150
+    for conversation in several:
+        roles = [message["role"] for message in conversation.messages]
+        first = _request(Conversation(conversation.messages[: roles.index("assistant") + 1]))
+        for message in conversation.messages:
+            if message["role"] == "assistant":
+                answer = json.loads(message["content"])
+                assert not is_reserved(list(answer))
+                leaves = [leaf for value in answer.values() for leaf in _leaves(value)]
+                assert all(leaf is None or isinstance(leaf, bool) or str(leaf) in first for leaf in leaves)
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -35,6 +35,7 @@ def llama(network: Network) -> LlamaForCausalLM:
         num_key_value_heads=2,
         head_dim=8,
         rms_norm_eps=SIZES.rms_norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": SIZES.rope_theta},
         tie_word_embeddings=True,
     )
     model = LlamaForCausalLM(config)

@@ -39,16 +39,17 @@ _COMMON_WORDS = frozenset({"name", "number", "of", "is", "the", "value", "date",
 _CHARACTERS_A_TOKEN = 3
 _MESSAGE_TOKENS = 12
 _TOOL_TOKENS = 150
+_REPEATED_ROOM = 600
 # What LangChain's standard tests ask for; these objects never occur in training or in evaluation.
 _RESERVED = frozenset({frozenset({"name", "age"}), frozenset({"setup", "punchline"})})
 
 
-def fits(source: Source, conversation: Conversation) -> bool:
-    """Return whether the conversation takes at most about ``source.room`` tokens."""
+def fits(source: Source, conversation: Conversation, least_room: int = 0) -> bool:
+    """Return whether the conversation takes at most about ``source.room`` tokens, or as many as `least_room`."""
     texts = [json.dumps(message, ensure_ascii=False) for message in conversation.messages]
     texts += [json.dumps(tool, ensure_ascii=False) for tool in conversation.tools]
     tokens = sum(map(len, texts)) / _CHARACTERS_A_TOKEN + _MESSAGE_TOKENS * len(conversation.messages)
-    return tokens + (_TOOL_TOKENS if conversation.tools else 0) <= source.room
+    return tokens + (_TOOL_TOKENS if conversation.tools else 0) <= max(source.room, least_room)
 
 
 def is_reserved(keys: Sequence[str]) -> bool:
@@ -158,6 +159,32 @@ def several_extractions(source: Source) -> Conversation:
         if fits(source, conversation := Conversation(messages)):
             return conversation
     return extraction(source)
+
+
+def repeated_extractions(source: Source) -> Conversation:
+    """Return one text and several requests, each for other fields of it: many values to find in few tokens."""
+    for most in (5, 4, 3):
+        scene, case = _draw_asked(source, most)
+        messages = list(_as_json(source, scene, case, plain=False).messages)
+        for _ in range(source.rng.randint(2, 7)):
+            messages += _ask_again(source, scene, case)
+        if fits(source, conversation := Conversation(messages), _REPEATED_ROOM):
+            return conversation
+    return extraction(source)
+
+
+def _ask_again(source: Source, scene: Scene, case: _Case) -> list[Message]:
+    """Return a request for any of the fields that the text above tells, and its answer."""
+    told = [field for field in (case.subject, *case.fields) if field.value]
+    while True:
+        again = replace(case, asked=tuple(source.rng.sample(told, source.rng.randint(1, min(3, len(told))))))
+        if not is_reserved([field.key for field in again.asked]):
+            break
+    if len(told) > 1 and source.chance(0.1):
+        again = _with_untold(source, scene, again)
+    by_schema = source.chance(0.15)
+    frame = request(source, "extraction", "schema system" if by_schema else "system")
+    return exchange(fill(frame, **_parts(source, scene, frame, again.asked, by_schema)), to_json(again.answer))
 
 
 def _next(source: Source, scene: Scene, case: _Case, by_system: bool) -> list[Message]:
@@ -312,6 +339,16 @@ def _as_json(source: Source, scene: Scene, case: _Case, plain: bool) -> Conversa
     by_system = not plain and source.chance(0.35)
     heading = ("schema " if by_schema else "") + ("system" if by_system else "user")
     frame = request(source, "extraction", heading)
+    parts = _parts(source, scene, frame, fields, by_schema)
+    answer = assistant(to_json(case.answer))
+    if not by_system:
+        return Conversation([user(fill(frame, text=text, **parts)), answer])
+    bare = fill(request(source, "extraction", "bare"), text=text)
+    return Conversation([system(fill(frame, **parts)), user(bare), answer])
+
+
+def _parts(source: Source, scene: Scene, frame: str, fields: Sequence[Field], by_schema: bool) -> dict[str, str]:
+    """Return what a request may name the fields by."""
     keys = [field.key for field in fields]
     parts = {
         "keys": listing(keys if source.chance(0.7) else [field.label for field in fields]),
@@ -322,11 +359,7 @@ def _as_json(source: Source, scene: Scene, case: _Case, plain: bool) -> Conversa
     }
     if "{keys}" in frame and any("_" in key for key in keys):
         parts["keys"] = listing(keys)
-    answer = assistant(to_json(case.answer))
-    if not by_system:
-        return Conversation([user(fill(frame, text=text, **parts)), answer])
-    bare = fill(request(source, "extraction", "bare"), text=text)
-    return Conversation([system(fill(frame, **parts)), user(bare), answer])
+    return parts
 
 
 def _example(source: Source, fields: Sequence[Field]) -> str:

@@ -18,6 +18,7 @@ from vllm_local.starter.values import FOREIGN_KINDS
 NO_TOOL = "I am sorry, I have no tool for that."
 _CHARACTERS_PER_TOKEN, _SCHEMA_CHARACTERS_PER_TOKEN = 2.7, 4.8
 _THINKING = 0.06
+_SEVERAL_CALLS_ROOM = 900
 
 
 def call(*requests: tuple[Tool, Request]) -> Message:
@@ -194,15 +195,24 @@ def react_to_error(source: Source) -> Conversation:
 
 def agent(source: Source) -> Conversation:
     """Return a conversation of several requests, calls, results and other talk, as long as the room allows."""
+    return _filled(source, source.room, answered=True)
+
+
+def several_calls(source: Source) -> Conversation:
+    """Return several requests with nothing but their calls: many decisions about one description of tools."""
+    return _filled(source, max(source.room, _SEVERAL_CALLS_ROOM), answered=False)
+
+
+def _filled(source: Source, room: int, answered: bool) -> Conversation:
     dialogue = _Dialogue(source, draw_tools(source, _count(source)))
-    budget = source.room * source.rng.uniform(0.5, 0.9)
+    budget = room * source.rng.uniform(0.5, 0.9)
     while True:
-        _one_turn(dialogue)
+        _one_turn(dialogue, answered)
         if dialogue.size() > budget and dialogue.messages and dialogue.messages[-1]["role"] == "assistant":
             return dialogue.finish()
 
 
-def _one_turn(dialogue: _Dialogue) -> None:
+def _one_turn(dialogue: _Dialogue, answered: bool = True) -> None:
     source = dialogue.source
     kind = source.rng.choices(("one", "two", "other", "none"), (58, 18, 9, 15))[0]
     if kind == "other":
@@ -217,7 +227,8 @@ def _one_turn(dialogue: _Dialogue) -> None:
         dialogue.two()
     else:
         dialogue.one(source.rng.choice(dialogue.tools))
-    dialogue.results(error=source.chance(0.12))
+    if answered:
+        dialogue.results(error=source.chance(0.12))
 
 
 def long_agent(source: Source) -> Conversation:
