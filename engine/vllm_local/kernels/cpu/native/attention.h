@@ -79,7 +79,7 @@ VLLM_LOCAL_INLINE void add_outer_product(typename P::Isa::Vector (&sums)[Rows][C
 // Products of `Rows` queries with the keys of `Tiles` tiles.
 //   queries: [steps][Rows], tiles: [D][kTile] each, ahead: what to fetch meanwhile, or null, scores: rows of kKeyBlock
 template <typename P, typename Number, int Rows, int Tiles>
-VLLM_LOCAL_INLINE void score_tiles(const typename P::Factor* queries, const Number* const* tiles,
+VLLM_LOCAL_INLINE void score_tiles(const typename P::Step* queries, const Number* const* tiles,
                                    const Number* const* ahead, int head_size, float* scores) {
   using Isa = typename P::Isa;
   using Vector = typename Isa::Vector;
@@ -90,19 +90,19 @@ VLLM_LOCAL_INLINE void score_tiles(const typename P::Factor* queries, const Numb
 #pragma GCC unroll 16
     for (int i = 0; i < Tiles * kVectors; i++) sums[row][i] = Isa::broadcast(0.0f);
   }
-  const int num_steps = head_size / P::kNumbersPerStep;
+  const int num_steps = head_size / P::kInputsPerStep;
   const auto add_step = [&](int step) {
     add_outer_product<P>(
         sums, [&](int row) { return queries[step * Rows + row]; },
         [&](int i) {
-          const Number* keys = tiles[i / kVectors] + step * P::kNumbersPerStep * kTile + i % kVectors * Isa::kWidth;
+          const Number* keys = tiles[i / kVectors] + step * P::kInputsPerStep * kTile + i % kVectors * Isa::kWidth;
           return P::load(keys, keys + kTile);
         });
   };
   if (ahead == nullptr) {
     for (int step = 0; step < num_steps; step++) add_step(step);
   } else {
-    constexpr int kBytes = P::kNumbersPerStep * kTile * static_cast<int>(sizeof(Number));
+    constexpr int kBytes = P::kInputsPerStep * kTile * static_cast<int>(sizeof(Number));
     for (int step = 0; step < num_steps; step++) {
 #pragma GCC unroll 16
       for (int i = 0; i < Tiles; i++) __builtin_prefetch(reinterpret_cast<const char*>(ahead[i]) + step * kBytes);
@@ -130,7 +130,7 @@ VLLM_LOCAL_INLINE void add_values(const typename P::Weight* weights, const Numbe
 #pragma GCC unroll 16
     for (int i = 0; i < Columns; i++) sums[row][i] = Isa::load(output + row * stride + first + i * Isa::kWidth);
   }
-  constexpr int kKeys = P::kNumbersPerStep;
+  constexpr int kKeys = P::kInputsPerStep;
   const auto add_keys = [&](int key) {
     add_outer_product<P>(
         sums, [&](int row) { return P::factor(weights + row * kKeyBlock + key); },
@@ -205,7 +205,7 @@ void combine(const RowState& total, const RowState& segment, int padded_size) {
 template <typename P, typename Number>
 class AttentionRows {
   using Isa = typename P::Isa;
-  using Factor = typename P::Factor;
+  using Factor = typename P::Step;
   using Weight = typename P::Weight;
 
  public:
@@ -302,7 +302,7 @@ class AttentionRows {
 
   // Lays the queries of each group of rows out as [steps][rows].
   void pack_queries() {
-    const int num_steps = static_cast<int>(layer_.head_size) / P::kNumbersPerStep;
+    const int num_steps = static_cast<int>(layer_.head_size) / P::kInputsPerStep;
     const int64_t stride = (layer_.num_heads + 2 * layer_.num_kv_heads) * layer_.head_size;
     for (int group = 0; group < num_groups_; group++) {
       const int start = group_start(group), num_rows = group_start(group + 1) - start;
@@ -310,13 +310,13 @@ class AttentionRows {
       for (int row = 0; row < num_rows; row++) {
         const Number* source = qkv_ + token(start + row) * stride + head(start + row) * layer_.head_size;
         for (int step = 0; step < num_steps; step++) {
-          target[step * num_rows + row] = P::factor(source + step * P::kNumbersPerStep);
+          target[step * num_rows + row] = P::factor(source + step * P::kInputsPerStep);
         }
       }
     }
   }
 
-  Factor* queries_of(int row) { return queries_ + row * layer_.head_size / P::kNumbersPerStep; }
+  Factor* queries_of(int row) { return queries_ + row * layer_.head_size / P::kInputsPerStep; }
 
   void attend_segment(int segment) {
     for (int row = 0; row < item_.num_rows; row++) clear(this->segment(row));
@@ -541,7 +541,7 @@ void with_rows(const AttendArguments& arguments, const AttentionItem& item, floa
   if (arguments.cache->dtype != DTYPE_BFLOAT16) {
     return call(AttentionRows<Products<Isa, float, false>, float>(arguments, item, scratch));
   }
-  if constexpr (Isa::kDotsBfloat16) {
+  if constexpr (kIsPaired<Isa, bfloat16>) {
     if (arguments.cache->head_size % 2 == 0) {
       return call(AttentionRows<Products<Isa, bfloat16, true>, bfloat16>(arguments, item, scratch));
     }

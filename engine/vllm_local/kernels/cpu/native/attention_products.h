@@ -1,51 +1,33 @@
-// How attention multiplies queries with keys, and weights with values: number by number in float32, or in pairs of
-// bfloat16 where the machine multiplies those.
+// How attention multiplies queries with keys, and weights with values: as linear layers multiply inputs with weights.
 #pragma once
 
-#include <cstring>
+#include <type_traits>
 
-#include "isa.h"
+#include "linear_format.h"
 
 namespace vllm_local {
 namespace {
 
+// In pairs, a step is two numbers of a head, or two keys. Queries, keys and values are bfloat16 anyway; what softmax
+// leaves as weights is rounded to it.
 template <typename Machine, typename Number, bool is_paired>
-struct Products {
-  using Isa = Machine;
-  using Weight = float;
-  using Factor = float;  // what a query or a weight brings to a step
-  using Loaded = typename Isa::Vector;
-  static constexpr int kNumbersPerStep = 1;
+struct Products : Format<Machine, Number, is_paired> {
+  using Base = Format<Machine, Number, is_paired>;
+  using Weight = std::conditional_t<is_paired, Number, float>;
 
-  VLLM_LOCAL_INLINE Loaded load(const Number* numbers, const Number*) { return Isa::load(numbers); }
-  VLLM_LOCAL_INLINE Loaded broadcast(Factor factor) { return Isa::broadcast(factor); }
-  VLLM_LOCAL_INLINE typename Isa::Vector multiply(Loaded factor, Loaded numbers, typename Isa::Vector sum) {
-    return Isa::fma(factor, numbers, sum);
+  // Keys or values of one step; those of its second number are not neighbours of the first's.
+  VLLM_LOCAL_INLINE typename Base::Loaded load(const Number* first, [[maybe_unused]] const Number* second) {
+    if constexpr (is_paired) {
+      return Machine::interleave(first, second);
+    } else {
+      return Machine::load(first);
+    }
   }
+
+  // What a query or the weights bring to a step.
   template <typename Source>
-  VLLM_LOCAL_INLINE Factor factor(const Source* source) {
-    return to_float(*source);
-  }
-};
-
-// A step is two numbers of a head, or two keys. Queries, keys and values are bfloat16 anyway; weights are rounded to it.
-template <typename Machine>
-struct Products<Machine, bfloat16, true> {
-  using Isa = Machine;
-  using Weight = bfloat16;
-  using Factor = uint32_t;
-  using Loaded = typename Isa::Pairs;
-  static constexpr int kNumbersPerStep = 2;
-
-  VLLM_LOCAL_INLINE Loaded load(const bfloat16* first, const bfloat16* second) { return Isa::interleave(first, second); }
-  VLLM_LOCAL_INLINE Loaded broadcast(Factor factor) { return Isa::broadcast_pair(factor); }
-  VLLM_LOCAL_INLINE typename Isa::Vector multiply(Loaded factors, Loaded numbers, typename Isa::Vector sum) {
-    return Isa::dot(factors, numbers, sum);
-  }
-  VLLM_LOCAL_INLINE Factor factor(const bfloat16* source) {
-    Factor pair;
-    std::memcpy(&pair, source, sizeof(pair));
-    return pair;
+  VLLM_LOCAL_INLINE typename Base::Step factor(const Source* source) {
+    return Base::step(source, 0, Base::kInputsPerStep);
   }
 };
 

@@ -46,9 +46,6 @@ constexpr int64_t kStepBytes = F::kInputsPerStep * kPanelColumns<typename F::Isa
 template <typename F>
 constexpr int kStepLines = kStepBytes<F> > kLineBytes ? static_cast<int>(kStepBytes<F> / kLineBytes) : 1;
 
-// Into the first cache.
-VLLM_LOCAL_INLINE void fetch(const char* line) { __builtin_prefetch(line); }
-
 // Sums [Panels][Rows][columns] of inputs [steps][Rows] times weights [steps][columns] of neighbouring panels, in
 // addition to what is there already if it continues. So many lines a step, from `ahead` on, are fetched meanwhile.
 template <typename F, int Rows, int Panels, int Lines>
@@ -74,7 +71,7 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
       }
     }
     VLLM_LOCAL_UNROLL
-    for (int line = 0; line < Lines; line++) fetch(ahead + line * kLineBytes);
+    for (int line = 0; line < Lines; line++) __builtin_prefetch(ahead + line * kLineBytes);
     inputs += Rows;
     weights += F::kInputsPerStep * kColumns;
     if constexpr (Lines > 0) ahead += kStepBytes<F>;
