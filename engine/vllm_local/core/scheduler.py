@@ -142,8 +142,7 @@ class Scheduler:
         budget = self._schedule_running(step)
         self._schedule_waiting(step, budget)
         self._runner.hand_over_drops(step)
-        if any(request.grammar is not None for request in self._running):
-            step.grammar_bitmask = self._masks.begin(self._sampled_requests(step))
+        step.grammar_bitmask = self._masks.begin(self._sampled_requests(step))
         self.num_steps_by_tokens[sum(step.num_scheduled_tokens.values())] += 1
         return step
 
