@@ -140,9 +140,11 @@ def test_bfloat16_is_as_near_as_transformers_own(name: str, tmp_path: Path):
         ours.append(squares(rows - wanted))
         theirs.append(squares(reference_logits(in_bfloat16, item.token_ids).float() - wanted))
         scale += float(wanted.square().sum())
-    ours_of_most, theirs_of_most = (without_the_worst(torch.cat(errors), 2) for errors in (ours, theirs))
-    assert ours_of_most < 1.2 * theirs_of_most
-    assert ours_of_most < 0.05**2 * scale
+    # A rounding may choose another of two experts that are nearly equal, which changes all of a row.
+    num_rerouted = 1 if any("expert" in weight for weight, _ in reference.named_parameters()) else 0
+    our_error, their_error = (without_the_worst(torch.cat(errors), num_rerouted) for errors in (ours, theirs))
+    assert our_error < 1.2 * their_error
+    assert our_error < 0.05**2 * scale
 
 
 def squares(differences: torch.Tensor) -> torch.Tensor:
@@ -151,8 +153,8 @@ def squares(differences: torch.Tensor) -> torch.Tensor:
 
 
 def without_the_worst(errors: torch.Tensor, count: int) -> float:
-    """Return the sum of all but a few: a rounding may choose another of two experts that are nearly equal."""
-    return float(errors.sort().values[:-count].sum())
+    """Return the sum of all but so many of the largest."""
+    return float(errors.sort().values[: len(errors) - count].sum())
 
 
 @pytest.mark.parametrize("name", ["llama-mha-bias", "qwen3-bias-tied", "qwen3-moe", "mpt-8-heads"])
