@@ -1,4 +1,7 @@
-// Instruction sets as template parameters: each struct offers the same dozen primitives on one vector of floats.
+// Instruction sets as template parameters: each struct offers the same dozen primitives on one vector of floats, and the
+// sizes that suit linear layers. A panel has the columns of kPanelVectors vectors, a tile of inputs has kTileRows rows. A
+// block of a panel, which many tiles use in turn, has kBlockBytes of weights, counted as float32, or kFewTilesBlockBytes;
+// the block that comes kBlocksAhead later is fetched meanwhile.
 //
 // Everything is in an anonymous namespace, here and in the kernels' headers: each isa_*.cpp is compiled with flags of
 // its own, and the linker must never keep one file's copy of an inline function for another.
@@ -54,6 +57,7 @@ struct Portable {
   static constexpr int kWidth = 4;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 4;
+  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   struct Vector {
@@ -146,6 +150,7 @@ struct Avx2 {
   static constexpr int kWidth = 8;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 6;
+  static constexpr int64_t kBlockBytes = 56 << 10, kFewTilesBlockBytes = 56 << 10, kBlocksAhead = 1;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = __m256;
@@ -208,6 +213,7 @@ struct Avx512 {
   static constexpr int kWidth = 16;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 14;
+  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = __m512;
@@ -287,6 +293,7 @@ struct Neon {
   static constexpr int kWidth = 4;
   static constexpr int kPanelVectors = 4;
   static constexpr int kTileRows = 6;
+  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = float32x4_t;

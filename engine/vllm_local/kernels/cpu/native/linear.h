@@ -15,14 +15,8 @@
 namespace vllm_local {
 namespace {
 
-// Bytes of a panel's float32 weights that stay in the first cache while many rows use them.
-constexpr int64_t kBlockBytes = 16 << 10;
-
-// The same where a turn has few tiles, whose work the next block has to arrive beside.
-constexpr int64_t kFewTiles = 3, kFewTilesBlockBytes = 12 << 10;
-
-// Which block is fetched while one is multiplied: the one after the next.
-constexpr int64_t kBlocksAhead = 2;
+// Tiles of a turn that are so few that the next block has to arrive beside their work.
+constexpr int64_t kFewTiles = 3;
 
 // Bytes of inputs that meet all weights before the next rows' turn.
 constexpr int64_t kInputBytes = 2 << 20;
@@ -58,6 +52,7 @@ void multiply_tile(const typename F::Step* inputs, const typename F::Weight* wei
   for (int i = 0; i < Panels * Rows * kVectors; i++) {
     (&sum[0][0][0])[i] = continues ? Isa::load(sums + i * Isa::kWidth) : Isa::broadcast(0.0f);
   }
+  VLLM_LOCAL_UNROLL_STEPS
   for (int64_t step = 0; step < steps; step++) {
     VLLM_LOCAL_UNROLL
     for (int panel = 0; panel < Panels; panel++) {
@@ -139,6 +134,18 @@ void finish_row(const LinearArguments& arguments, const float* sums, int64_t row
   }
 }
 
+// Asks for the memory of some rows' results over one panel, which those that are added to would wait for.
+template <typename Isa>
+void fetch_outputs(const LinearArguments& arguments, int64_t first, int count, int64_t panel) {
+  const int64_t columns = arguments.gated ? kPanelColumns<Isa> / 2 : kPanelColumns<Isa>;
+  const int64_t size = arguments.output_dtype == DTYPE_BFLOAT16 ? sizeof(bfloat16) : sizeof(float);
+  for (int64_t row = first; row < first + count; row++) {
+    const char* results = static_cast<const char*>(arguments.output);
+    results += (row * arguments.output_stride + panel * columns) * size;
+    for (int64_t at = 0; at < columns * size; at += kLineBytes) __builtin_prefetch(results + at, 1);
+  }
+}
+
 // Rows first … first + count, interleaved step by step, so that a tile reads them from front to back.
 template <typename F>
 void pack_inputs(const LinearArguments& arguments, int64_t first, int count, typename F::Step* packed) {
@@ -208,7 +215,7 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
                     int64_t panel) {
   using Isa = typename F::Isa;
   constexpr int kColumns = kPanelColumns<Isa>;
-  const int64_t block_bytes = tiles.count > kFewTiles ? kBlockBytes : kFewTilesBlockBytes;
+  const int64_t block_bytes = tiles.count > kFewTiles ? Isa::kBlockBytes : Isa::kFewTilesBlockBytes;
   const int64_t block_steps = block_bytes / (kColumns * static_cast<int64_t>(sizeof(float)));
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
@@ -222,13 +229,16 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
       const auto* block = weights + step * F::kInputsPerStep * kColumns;
       // The last tiles fetch a block to come, a line of each step each, so that the first one does not wait for it.
       const int64_t line = tile - (tiles.count - kStepLines<F>);
-      const auto* next = reinterpret_cast<const char*>(block) + kBlocksAhead * length * kStepBytes<F>;
+      const auto* next = reinterpret_cast<const char*>(block) + Isa::kBlocksAhead * length * kStepBytes<F>;
+      const bool is_last = step + length == steps;
+      if (is_last) fetch_outputs<Isa>(arguments, tiles.first_row + begin, height, panel);
       multiply_rows<F, 1>(height, false, inputs + begin * steps + step * height, block, 0, length,
                           line < 0 ? nullptr : next + line * kLineBytes, step > 0, sums + begin * kColumns);
+      if (!is_last) continue;
+      for (int64_t row = begin; row < begin + height; row++) {
+        finish_row<Isa>(arguments, sums + row * kColumns, tiles.first_row + row, panel);
+      }
     }
-  }
-  for (int64_t row = 0; row < tiles.num_rows; row++) {
-    finish_row<Isa>(arguments, sums + row * kColumns, tiles.first_row + row, panel);
   }
 }
 
