@@ -56,13 +56,12 @@ void multiply_small_groups(const GroupedLinearArguments& arguments) {
   for_each_small_group<Isa>(arguments, [&](const LinearArguments&, int64_t) { count++; });
   if (count == 0) return;
   const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kPanelColumns<Isa>;
-  parallel([&](int thread, int num_threads) {
-    const Share share = share_of(count * panels, thread, num_threads);
+  parallel_stretches(count * panels, 1, [&](const Share& share) {
     for_each_small_group<Isa>(arguments, [&](const LinearArguments& linear, int64_t index) {
       const int64_t first = index * panels;
       const int64_t begin = share.begin > first ? share.begin - first : 0;
       const int64_t end = share.end < first + panels ? share.end - first : panels;
-      if (begin < end) multiply_panels<F>(linear, {begin, end});
+      if (begin < end) multiply_panels<F>(linear, pack_few_inputs<F>(linear), {begin, end});
     });
   });
 }

@@ -1,7 +1,7 @@
-// Instruction sets as template parameters: each struct offers the same dozen primitives on one vector of floats, and the
-// sizes that suit linear layers. A panel has the columns of kPanelVectors vectors, a tile of inputs has kTileRows rows. A
-// block of a panel, which many tiles use in turn, has kBlockBytes of weights, counted as float32, or kFewTilesBlockBytes;
-// the block that comes kBlocksAhead later is fetched meanwhile.
+// Instruction sets as template parameters: each struct offers the same dozen primitives on one vector of floats, and
+// the sizes that suit linear layers. A panel has the columns of kPanelVectors vectors, a tile of inputs has kTileRows
+// rows. A block of a panel, which many tiles use in turn, has kBlockBytes of weights, counted as float32, or
+// kFewTilesBlockBytes; the block that comes kBlocksAhead later is fetched meanwhile.
 //
 // Everything is in an anonymous namespace, here and in the kernels' headers: each isa_*.cpp is compiled with flags of
 // its own, and the linker must never keep one file's copy of an inline function for another.

@@ -164,18 +164,15 @@ void pack_inputs(const LinearArguments& arguments, int64_t first, int count, typ
   }
 }
 
-// At most a tile of rows times some of the panels, on the calling thread.
+// At most a tile of rows times some of the panels, on the calling thread; the inputs are packed.
 template <typename F>
-void multiply_panels(const LinearArguments& arguments, const Share& panels) {
+void multiply_panels(const LinearArguments& arguments, const typename F::Step* inputs, const Share& panels) {
   using Isa = typename F::Isa;
-  using Step = typename F::Step;
   constexpr int kColumns = kPanelColumns<Isa>;
   const int rows = static_cast<int>(arguments.num_rows);
   const int64_t size = panel_size<F>(arguments.in_features);
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
-  auto* inputs = static_cast<Step*>(scratch(Scratch::kInput, rows * steps * sizeof(Step)));
-  pack_inputs<F>(arguments, 0, rows, inputs);
   const int at_once = panels_at_once<Isa>(rows);
   alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
   for (int64_t panel = panels.begin; panel < panels.end;) {
@@ -189,13 +186,29 @@ void multiply_panels(const LinearArguments& arguments, const Share& panels) {
   }
 }
 
-// At most a tile of rows: every thread takes the inputs for itself, which costs less than waiting for another.
+// Returns at most a tile of rows in the memory of the calling thread.
+template <typename F>
+const typename F::Step* pack_few_inputs(const LinearArguments& arguments) {
+  using Step = typename F::Step;
+  const int rows = static_cast<int>(arguments.num_rows);
+  const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
+  auto* inputs = static_cast<Step*>(scratch(Scratch::kInput, rows * steps * sizeof(Step)));
+  pack_inputs<F>(arguments, 0, rows, inputs);
+  return inputs;
+}
+
+// At most a tile of rows: every thread packs the inputs for itself, which costs less than waiting for another.
 template <typename F>
 void multiply_few_rows(const LinearArguments& arguments) {
   using Isa = typename F::Isa;
   const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kPanelColumns<Isa>;
-  parallel([&](int thread, int num_threads) {
-    multiply_panels<F>(arguments, share_of(panels, thread, num_threads));
+  const int at_once = panels_at_once<Isa>(static_cast<int>(arguments.num_rows));
+  Stretches stretches(panels, at_once, num_threads());
+  parallel([&](int, int) {
+    const auto* inputs = pack_few_inputs<F>(arguments);
+    for (Share share = stretches.take(); share.begin < share.end; share = stretches.take()) {
+      multiply_panels<F>(arguments, inputs, share);
+    }
   });
 }
 
@@ -257,8 +270,7 @@ void multiply_many_rows(const LinearArguments& arguments, const Tiles& tiles) {
       pack_inputs<F>(arguments, tiles.first_row + begin, tiles.height(tile), inputs + begin * steps);
     }
   });
-  parallel([&](int thread, int num_threads) {
-    const Share share = share_of(panels, thread, num_threads);
+  parallel_stretches(panels, 1, [&](const Share& share) {
     for (int64_t panel = share.begin; panel < share.end; panel++) multiply_panel<F>(arguments, tiles, inputs, panel);
   });
 }

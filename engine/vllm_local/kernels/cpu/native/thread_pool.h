@@ -1,7 +1,9 @@
-// The process's one pool of threads. Work is split statically: thread i of n always takes the same part.
+// The process's one pool of threads, and two ways to split work: into equal shares, or stretch by stretch.
 #pragma once
 
 #include <stdint.h>
+
+#include <atomic>
 
 namespace vllm_local {
 
@@ -43,6 +45,47 @@ struct Share {
 
 static inline Share share_of(int64_t count, int thread, int num_threads) {
   return {count * thread / num_threads, count * (thread + 1) / num_threads};
+}
+
+// Hands out equal items in stretches that get shorter and shorter, to whichever thread is done with its last one: so
+// nobody waits long for a thread on a slow core, or on one that other programs use (guided self-scheduling,
+// Polychronopoulos and Kuck 1987).
+class Stretches {
+ public:
+  // All but the last stretch are a multiple of `grain` items.
+  Stretches(int64_t count, int64_t grain, int num_threads) : count_(count), grain_(grain), num_threads_(num_threads) {}
+
+  // Returns the next stretch, or an empty one where all are taken.
+  Share take() {
+    int64_t begin = next_.load(std::memory_order_relaxed), end = begin;
+    do {
+      if (begin == count_) return {count_, count_};
+      end = begin + length(count_ - begin);
+    } while (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+    return {begin, end};
+  }
+
+ private:
+  // Half of a thread's share of what is left.
+  int64_t length(int64_t left) const {
+    const int64_t parts = num_threads_ == 1 ? 1 : 2 * num_threads_;
+    const int64_t grains = (left + parts * grain_ - 1) / (parts * grain_);
+    return grains * grain_ < left ? grains * grain_ : left;
+  }
+
+  const int64_t count_;
+  const int64_t grain_;
+  const int num_threads_;
+  std::atomic<int64_t> next_{0};
+};
+
+// Runs function(stretch) for stretches of `count` items on all threads, until all are done.
+template <typename Function>
+static inline void parallel_stretches(int64_t count, int64_t grain, const Function& function) {
+  Stretches stretches(count, grain, num_threads());
+  parallel([&](int, int) {
+    for (Share items = stretches.take(); items.begin < items.end; items = stretches.take()) function(items);
+  });
 }
 
 }  // namespace vllm_local
