@@ -56,7 +56,8 @@ void multiply_small_groups(const GroupedLinearArguments& arguments) {
   for_each_small_group<Isa>(arguments, [&](const LinearArguments&, int64_t) { count++; });
   if (count == 0) return;
   const int64_t panels = packed_columns<Isa>(arguments.out_features, arguments.gated) / kPanelColumns<Isa>;
-  parallel_stretches(count * panels, 1, [&](const Share& share) {
+  // Inputs are packed anew for each stretch.
+  parallel_stretches(count * panels, kMostPanelsAtOnce, [&](const Share& share) {
     for_each_small_group<Isa>(arguments, [&](const LinearArguments& linear, int64_t index) {
       const int64_t first = index * panels;
       const int64_t begin = share.begin > first ? share.begin - first : 0;

@@ -52,12 +52,16 @@ VLLM_LOCAL_INLINE void from_float(float value, bfloat16* target) {
   target->bits = static_cast<uint16_t>((is_nan ? (bits | 0x400000u) : rounded) >> 16);
 }
 
+// Blocks that leave room in the first cache, less of them where the next one has to arrive beside the work of few tiles.
+struct ShortBlocks {
+  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
+};
+
 // Plain C++ that compiles anywhere. Products and sums are rounded separately.
-struct Portable {
+struct Portable : ShortBlocks {
   static constexpr int kWidth = 4;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 4;
-  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   struct Vector {
@@ -209,11 +213,10 @@ struct Avx2 {
 #endif
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-struct Avx512 {
+struct Avx512 : ShortBlocks {
   static constexpr int kWidth = 16;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 14;
-  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = __m512;
@@ -289,11 +292,10 @@ struct Avx512Bf16 : Avx512 {
 #endif
 
 #if defined(__ARM_NEON) && defined(__aarch64__)
-struct Neon {
+struct Neon : ShortBlocks {
   static constexpr int kWidth = 4;
   static constexpr int kPanelVectors = 4;
   static constexpr int kTileRows = 6;
-  static constexpr int64_t kBlockBytes = 16 << 10, kFewTilesBlockBytes = 12 << 10, kBlocksAhead = 2;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = float32x4_t;

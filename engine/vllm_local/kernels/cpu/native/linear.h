@@ -21,11 +21,13 @@ constexpr int64_t kFewTiles = 3;
 // Bytes of inputs that meet all weights before the next rows' turn.
 constexpr int64_t kInputBytes = 2 << 20;
 
+constexpr int kMostPanelsAtOnce = 4;
+
 // Panels that few rows are multiplied with at once: as many sums as registers, as one chain waits for its last link.
 template <typename Isa>
 constexpr int panels_at_once(int rows) {
   const int panels = Isa::kTileRows / rows;
-  return panels < 1 ? 1 : panels > 4 ? 4 : panels;
+  return panels < 1 ? 1 : panels > kMostPanelsAtOnce ? kMostPanelsAtOnce : panels;
 }
 
 // Weights of one panel that are fetched ahead while a few rows are multiplied with it: the machine itself looks less far.
@@ -174,7 +176,7 @@ void multiply_panels(const LinearArguments& arguments, const typename F::Step* i
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
   const int at_once = panels_at_once<Isa>(rows);
-  alignas(64) float sums[Isa::kTileRows * 4 * kColumns];
+  alignas(64) float sums[Isa::kTileRows * kMostPanelsAtOnce * kColumns];
   for (int64_t panel = panels.begin; panel < panels.end;) {
     const bool all = panels.end - panel >= at_once;
     const auto* ahead = reinterpret_cast<const char*>(weights + panel * size) + kBytesAhead;
