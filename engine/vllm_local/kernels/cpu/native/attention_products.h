@@ -27,7 +27,7 @@ struct Products : Format<Machine, Number, is_paired> {
   // What a query or the weights bring to a step.
   template <typename Source>
   VLLM_LOCAL_INLINE typename Base::Step factor(const Source* source) {
-    return Base::step(source, 0, Base::kInputsPerStep);
+    return Base::step(source, 0);
   }
 };
 

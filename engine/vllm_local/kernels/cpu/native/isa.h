@@ -1,6 +1,6 @@
 // Instruction sets as template parameters: each struct offers the same dozen primitives on one vector of floats, and
 // the sizes that suit linear layers. A panel has the columns of kPanelVectors vectors, a tile of inputs has kTileRows
-// rows. A block of a panel, which many tiles use in turn, has kBlockBytes of weights, counted as float32, or
+// rows. A block of a panel, which many tiles use in turn, has up to kBlockBytes of weights, counted as float32, or
 // kFewTilesBlockBytes; the block that comes kBlocksAhead later is fetched meanwhile.
 //
 // Everything is in an anonymous namespace, here and in the kernels' headers: each isa_*.cpp is compiled with flags of
@@ -213,10 +213,12 @@ struct Avx2 {
 #endif
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-struct Avx512 : ShortBlocks {
+struct Avx512 {
   static constexpr int kWidth = 16;
   static constexpr int kPanelVectors = 2;
   static constexpr int kTileRows = 14;
+  // Weights reach the adders from the second cache in time, and each block costs a tile its sums' way to memory.
+  static constexpr int64_t kBlockBytes = 84 << 10, kFewTilesBlockBytes = 14 << 10, kBlocksAhead = 1;
   static constexpr bool kDotsBfloat16 = false;
 
   using Vector = __m512;

@@ -148,20 +148,29 @@ void fetch_outputs(const LinearArguments& arguments, int64_t first, int count, i
   }
 }
 
+// Steps of all rows of a tile that are packed before the next ones: what they are written to stays in the first cache.
+constexpr int64_t kStepsPacked = 64;
+
 // Rows first … first + count, interleaved step by step, so that a tile reads them from front to back.
 template <typename F>
 void pack_inputs(const LinearArguments& arguments, int64_t first, int count, typename F::Step* packed) {
+  const int64_t whole_steps = arguments.in_features / F::kInputsPerStep;
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
-  const auto pack_row = [&](const auto* row, typename F::Step* target) {
-    for (int64_t step = 0; step < steps; step++) target[step * count] = F::step(row, step, arguments.in_features);
+  const auto pack_row = [&](const auto* row, typename F::Step* target, int64_t begin, int64_t end) {
+    const int64_t whole_end = end < whole_steps ? end : whole_steps;
+    for (int64_t step = begin; step < whole_end; step++) target[step * count] = F::step(row, step);
+    if (whole_end < end) target[whole_steps * count] = F::last_step(row, whole_steps);
   };
-  for (int i = 0; i < count; i++) {
-    const int64_t row = arguments.input_rows == nullptr ? first + i : arguments.input_rows[first + i];
-    const int64_t at = row * arguments.input_stride;
-    if (arguments.input_dtype == DTYPE_BFLOAT16) {
-      pack_row(static_cast<const bfloat16*>(arguments.input) + at, packed + i);
-    } else {
-      pack_row(static_cast<const float*>(arguments.input) + at, packed + i);
+  for (int64_t begin = 0; begin < steps; begin += kStepsPacked) {
+    const int64_t end = begin + kStepsPacked < steps ? begin + kStepsPacked : steps;
+    for (int i = 0; i < count; i++) {
+      const int64_t row = arguments.input_rows == nullptr ? first + i : arguments.input_rows[first + i];
+      const int64_t at = row * arguments.input_stride;
+      if (arguments.input_dtype == DTYPE_BFLOAT16) {
+        pack_row(static_cast<const bfloat16*>(arguments.input) + at, packed + i, begin, end);
+      } else {
+        pack_row(static_cast<const float*>(arguments.input) + at, packed + i, begin, end);
+      }
     }
   }
 }
@@ -231,23 +240,24 @@ void multiply_panel(const LinearArguments& arguments, const Tiles& tiles, const 
   using Isa = typename F::Isa;
   constexpr int kColumns = kPanelColumns<Isa>;
   const int64_t block_bytes = tiles.count > kFewTiles ? Isa::kBlockBytes : Isa::kFewTilesBlockBytes;
-  const int64_t block_steps = block_bytes / (kColumns * static_cast<int64_t>(sizeof(float)));
   const int64_t steps = ceil_divide(arguments.in_features, F::kInputsPerStep);
+  const int64_t blocks = ceil_divide(steps * kColumns * static_cast<int64_t>(sizeof(float)), block_bytes);
   const auto* weights = static_cast<const typename F::Weight*>(arguments.weight);
   weights += panel * panel_size<F>(arguments.in_features);
   auto* sums = static_cast<float*>(scratch(Scratch::kSums, tiles.num_rows * kColumns * sizeof(float)));
-  for (int64_t step = 0; step < steps; step += block_steps) {
-    const int64_t length = steps - step < block_steps ? steps - step : block_steps;
+  for (int64_t block = 0; block < blocks; block++) {
+    const auto [step, end] = share_of(steps, static_cast<int>(block), static_cast<int>(blocks));
+    const int64_t length = end - step;
     for (int64_t tile = 0; tile < tiles.count; tile++) {
       const int64_t begin = tiles.begin(tile);
       const int height = tiles.height(tile);
-      const auto* block = weights + step * F::kInputsPerStep * kColumns;
+      const auto* first = weights + step * F::kInputsPerStep * kColumns;
       // The last tiles fetch a block to come, a line of each step each, so that the first one does not wait for it.
       const int64_t line = tile - (tiles.count - kStepLines<F>);
-      const auto* next = reinterpret_cast<const char*>(block) + Isa::kBlocksAhead * length * kStepBytes<F>;
-      const bool is_last = step + length == steps;
+      const auto* next = reinterpret_cast<const char*>(first) + Isa::kBlocksAhead * length * kStepBytes<F>;
+      const bool is_last = end == steps;
       if (is_last) fetch_outputs<Isa>(arguments, tiles.first_row + begin, height, panel);
-      multiply_rows<F, 1>(height, false, inputs + begin * steps + step * height, block, 0, length,
+      multiply_rows<F, 1>(height, false, inputs + begin * steps + step * height, first, 0, length,
                           line < 0 ? nullptr : next + line * kLineBytes, step > 0, sums + begin * kColumns);
       if (!is_last) continue;
       for (int64_t row = begin; row < begin + height; row++) {

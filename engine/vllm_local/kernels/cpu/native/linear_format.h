@@ -62,8 +62,13 @@ struct Format {
   }
 
   template <typename Input>
-  VLLM_LOCAL_INLINE Step step(const Input* row, int64_t index, int64_t) {
+  VLLM_LOCAL_INLINE Step step(const Input* row, int64_t index) {
     return to_float(row[index]);
+  }
+  // For steps of several inputs, of which the last one has fewer.
+  template <typename Input>
+  VLLM_LOCAL_INLINE Step last_step(const Input* row, int64_t index) {
+    return step(row, index);
   }
 };
 
@@ -87,18 +92,23 @@ struct Format<Machine, bfloat16, true> {
 
   VLLM_LOCAL_INLINE int place(int column, int input) { return 2 * column + input; }
 
-  VLLM_LOCAL_INLINE Step step(const bfloat16* row, int64_t index, int64_t size) {
-    Step result = 0;
-    memcpy(&result, row + 2 * index, 2 * index + 1 < size ? sizeof(result) : sizeof(bfloat16));
+  VLLM_LOCAL_INLINE Step step(const bfloat16* row, int64_t index) {
+    Step result;
+    memcpy(&result, row + 2 * index, sizeof(result));
     return result;
   }
-  VLLM_LOCAL_INLINE Step step(const float* row, int64_t index, int64_t size) {
+  VLLM_LOCAL_INLINE Step step(const float* row, int64_t index) {
+    bfloat16 pair[2];
+    from_float(row[2 * index], pair);
+    from_float(row[2 * index + 1], pair + 1);
+    return step(pair, 0);
+  }
+  // The step of the last one of an odd number of inputs: zero is beside it.
+  template <typename Input>
+  VLLM_LOCAL_INLINE Step last_step(const Input* row, int64_t index) {
     bfloat16 pair[2] = {};
     from_float(to_float(row[2 * index]), pair);
-    if (2 * index + 1 < size) from_float(to_float(row[2 * index + 1]), pair + 1);
-    Step result;
-    memcpy(&result, pair, sizeof(result));
-    return result;
+    return step(pair, 0);
   }
 };
 
