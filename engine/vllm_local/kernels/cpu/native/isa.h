@@ -423,5 +423,21 @@ VLLM_LOCAL_INLINE typename Isa::Vector exponential(typename Isa::Vector x) {
   return Isa::scale_by_power(series, power);
 }
 
+// 2^x for x up to 0, to about 2e-7 relative; below -126 it is the smallest normal number.
+// The polynomial is minimax on [-1/2, 1/2] among those that are 1 at 0 (by Lawson's algorithm).
+template <typename Isa>
+VLLM_LOCAL_INLINE typename Isa::Vector power_of_two(typename Isa::Vector x) {
+  using Vector = typename Isa::Vector;
+  x = Isa::maximum(x, Isa::broadcast(-126.0f));
+  const Vector whole = Isa::round(x), rest = Isa::subtract(x, whole);
+  Vector series = Isa::broadcast(1.3264727247e-3f);
+  series = Isa::fma(series, rest, Isa::broadcast(9.6715126882e-3f));
+  series = Isa::fma(series, rest, Isa::broadcast(5.5507337436e-2f));
+  series = Isa::fma(series, rest, Isa::broadcast(2.4022242085e-1f));
+  series = Isa::fma(series, rest, Isa::broadcast(6.9314697760e-1f));
+  series = Isa::fma(series, rest, Isa::broadcast(1.0f));
+  return Isa::scale_by_power(series, whole);
+}
+
 }  // namespace
 }  // namespace vllm_local

@@ -120,7 +120,7 @@ template <typename Function>
 void for_stretches_from(float least_exponent, const RowBlocks& blocks, const float* maxima, const Weighing& weighing,
                         const Function& function) {
   const auto wanted = [&](float value) {
-    return (value - weighing.largest) * weighing.inverse_temperature >= least_exponent;
+    return (value - weighing.largest) * weighing.scale >= least_exponent;
   };
   for_stretches(blocks, maxima, wanted, function);
 }
@@ -211,7 +211,7 @@ int64_t draw_from_all(const RowBlocks& blocks, const Weighing& weighing, const f
 }
 
 float exponent_of(const Candidate& candidate, const Weighing& weighing) {
-  return (candidate.value - weighing.largest) * weighing.inverse_temperature;
+  return (candidate.value - weighing.largest) * weighing.scale;
 }
 
 // Writes the weights of candidates, 0 where the exponent is less than `least`; returns their sum.
@@ -221,7 +221,7 @@ double weigh(const std::vector<Candidate>& candidates, const Weighing& weighing,
   double sum = 0.0;
   for (size_t i = 0; i < candidates.size(); i++) {
     const float exponent = exponent_of(candidates[i], weighing);
-    (*weights)[i] = exponent >= least ? std::exp(static_cast<double>(exponent)) : 0.0;
+    (*weights)[i] = exponent >= least ? std::exp2(static_cast<double>(exponent)) : 0.0;
     sum += (*weights)[i];
   }
   return sum;
@@ -290,7 +290,7 @@ float least_exponent_kept(const Drawing& drawing, double top_p, const SamplingKe
   for (int head = 0; head < kNumHeads; head++) {
     if (heads[head] > (top_p + kRounding) * drawing.mass) return kHeadExponents[head];
   }
-  const double exponent = std::log((1.0 - top_p) * drawing.mass / static_cast<double>(drawing.blocks.vocab_size));
+  const double exponent = std::log2((1.0 - top_p) * drawing.mass / static_cast<double>(drawing.blocks.vocab_size));
   return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
 }
 
@@ -345,12 +345,12 @@ bool is_filtered(const SamplingRow& row) { return row.top_k > 0 || row.top_p < 1
 bool needs_sums(const SamplingRow& row) { return draws(row) && row.top_k == 0; }
 
 // Whether tokens below a share of the most probable one are dropped: which, is known once a row's largest value is.
-bool has_min_p(const SamplingRow& row) { return row.log_min_p > kLeastExponent; }
+bool has_min_p(const SamplingRow& row) { return row.log_min_p * kLog2E > kLeastExponent; }
 
-float inverse_temperature_of(const SamplingRow& row) { return std::min(1.0f / row.temperature, FLT_MAX); }
+float scale_of(const SamplingRow& row) { return std::min(kLog2E / row.temperature, FLT_MAX); }
 
 Weighing weighing_of(const SamplingRow& row, float largest) {
-  return {largest, inverse_temperature_of(row), std::max(row.log_min_p, kLeastExponent)};
+  return {largest, scale_of(row), std::max(row.log_min_p * kLog2E, kLeastExponent)};
 }
 
 // Makes what a scan found of a row's sums, or what it could not know, into the sums of its weights.
@@ -385,7 +385,7 @@ double describe_row(Rows* rows, int64_t index, float largest, int64_t place, con
   arguments.largest[place] = largest;
   if (!std::isfinite(largest)) return 0.0;
   float* sums = rows->plain_sums_of(index);
-  const Weighing weighing = {largest, 1.0f, kLeastExponent};
+  const Weighing weighing = {largest, kLog2E, kLeastExponent};
   finish_sums(rows->all_blocks(index), rows->maxima_of(index), weighing, kernels, sums);
   const double log_mass = std::log(sum_of(sums, rows->num_blocks));
   const int64_t count = std::min(arguments.num_top[place], rows->vocab_size), first = place * arguments.top_stride;
@@ -460,9 +460,9 @@ void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
     const SamplingRow& row = arguments.rows[index];
     BlockSums wanted[2];
     int num_wanted = 0;
-    if (places[index] != kNotDescribed) wanted[num_wanted++] = {1.0f, rows.plain_sums_of(index)};
+    if (places[index] != kNotDescribed) wanted[num_wanted++] = {kLog2E, rows.plain_sums_of(index)};
     if (needs_sums(row) && !has_min_p(row) && !shares_sums(row, places[index])) {
-      wanted[num_wanted++] = {inverse_temperature_of(row), rows.sums_of(index)};
+      wanted[num_wanted++] = {scale_of(row), rows.sums_of(index)};
     }
     kernels.scan_blocks(blocks, wanted, num_wanted, rows.maxima_of(index));
   });
@@ -487,7 +487,7 @@ void describe(const DescribeArguments& arguments, const SamplingKernels& kernels
   Rows& rows = rows_of_this_thread();
   rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride);
   rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
-    const BlockSums wanted = {1.0f, rows.plain_sums_of(index)};
+    const BlockSums wanted = {kLog2E, rows.plain_sums_of(index)};
     kernels.scan_blocks(blocks, &wanted, 1, rows.maxima_of(index));
   });
   std::vector<int64_t> every(arguments.num_rows);

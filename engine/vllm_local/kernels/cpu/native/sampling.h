@@ -46,7 +46,7 @@ VLLM_LOCAL_INLINE float largest_of(const float* values) {
     const Vector numbers = Isa::load(values + i);
     largest = Isa::maximum(largest, numbers);
     // The second operand is what a comparison with NaN yields; times zero, only NaN and infinity leave a trace.
-    poison = Isa::add(poison, Isa::multiply(Isa::maximum(lowest, numbers), zero));
+    poison = Isa::fma(Isa::maximum(lowest, numbers), zero, poison);
   }
   const float trace = Isa::sum(poison);
   return trace == trace ? Isa::largest(largest) : find_poison(values);
@@ -55,12 +55,12 @@ VLLM_LOCAL_INLINE float largest_of(const float* values) {
 template <typename Isa>
 VLLM_LOCAL_INLINE typename Isa::Vector exponents_of(const float* values, const Weighing& weighing) {
   const typename Isa::Vector distance = Isa::subtract(Isa::load(values), Isa::broadcast(weighing.largest));
-  return Isa::multiply(distance, Isa::broadcast(weighing.inverse_temperature));
+  return Isa::multiply(distance, Isa::broadcast(weighing.scale));
 }
 
 template <typename Isa>
 VLLM_LOCAL_INLINE typename Isa::Vector weights_of(typename Isa::Vector exponents, const Weighing& weighing) {
-  return Isa::where_at_least(exponents, Isa::broadcast(weighing.least), exponential<Isa>(exponents));
+  return Isa::where_at_least(exponents, Isa::broadcast(weighing.least), power_of_two<Isa>(exponents));
 }
 
 template <typename Isa>
@@ -82,7 +82,7 @@ void scan_blocks(const RowBlocks& blocks, const BlockSums* wanted, int num_wante
     // Of a block of impossible tokens, every distance to the largest shall be infinite.
     const float largest = fmaxf(maxima[block], -FLT_MAX);
     for (int i = 0; i < num_wanted; i++) {
-      wanted[i].sums[block] = sum_weights<Isa>(values, {largest, wanted[i].inverse_temperature, kLeastExponent});
+      wanted[i].sums[block] = sum_weights<Isa>(values, {largest, wanted[i].scale, kLeastExponent});
     }
   });
 }

@@ -9,8 +9,9 @@ namespace vllm_local {
 
 // Tokens of a block.
 constexpr int kTokenBlock = 128;
-// The vectors' exponential saturates below this.
-constexpr float kLeastExponent = -87.0f;
+// Exponents are of 2, whose powers take fewer operations than those of e. What is less than this counts as nothing.
+constexpr float kLeastExponent = -126.0f;
+constexpr float kLog2E = 1.44269504088896341f;
 // Bins of equal width that exponents fall into, the largest ones first.
 constexpr int kExponentBins = 1024;
 // Where a token is whose exponent is too small for any of them.
@@ -21,7 +22,7 @@ constexpr int kBinSums = 4;
 // Exponents, the largest first, of which it is found out how much mass lies on tokens of that exponent or more: where
 // that is all that top_p keeps, it need not look at others.
 constexpr int kNumHeads = 3;
-constexpr float kHeadExponents[kNumHeads] = {-4.0f, -6.0f, -8.0f};
+constexpr float kHeadExponents[kNumHeads] = {-6.0f, -9.0f, -12.0f};
 
 // Some blocks of one row.
 struct RowBlocks {
@@ -31,18 +32,18 @@ struct RowBlocks {
   int64_t end;
 };
 
-// A token's weight is e^((logit - largest) * inverse_temperature), or 0 where the exponent is less than `least`;
-// products take less time than quotients.
+// A token's weight is 2^((logit - largest) * scale), or 0 where the exponent is less than `least`. The scale is that of
+// exponents of e, over the temperature: products take less time than quotients.
 struct Weighing {
   float largest;
-  float inverse_temperature;
+  float scale;
   float least;
 };
 
 // Sums of weights that a scan makes, one a block. Weights are relative to the block's own largest value, so that one
 // pass over a row is enough.
 struct BlockSums {
-  float inverse_temperature;
+  float scale;
   float* sums;
 };
 
