@@ -111,7 +111,7 @@ class TimedEngine(ThisEngine):
     def __init__(self, folder: Path, num_threads: int) -> None:
         """Loads the model, with a clock in place of each of the library's functions."""
         self._calls = NativeCalls()
-        with _replaced(NativeLibrary, "function", lambda call: lambda *names: self._calls.timed(call(*names))):
+        with self._timed_functions():
             super().__init__(folder, num_threads)
 
     def overhead(self, batch: int, context: int, steps: int) -> tuple[float, float]:
@@ -121,12 +121,16 @@ class TimedEngine(ThisEngine):
         def note() -> None:
             notes.append(NativeCalls(self._calls.count, self._calls.seconds))
 
-        with _replaced(LLMEngine, "step", lambda call: _after(note, call)):
+        # The sampler looks up its function for each batch.
+        with _replaced(LLMEngine, "step", lambda call: _after(note, call)), self._timed_functions():
             step = self._decode(batch, context, steps, GREEDY)
         calls = (notes[-1].count - notes[1].count) / steps
         native = (notes[-1].seconds - notes[1].seconds) / steps
         clocks, passing = _cost_of_a_clock()
         return step - native - calls * (clocks - passing), step - calls * clocks
+
+    def _timed_functions(self) -> contextlib.AbstractContextManager[None]:
+        return _replaced(NativeLibrary, "function", lambda call: lambda *names: self._calls.timed(call(*names)))
 
 
 def _cost_of_a_clock(repetitions: int = 20_000) -> tuple[float, float]:

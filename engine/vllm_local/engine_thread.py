@@ -173,8 +173,9 @@ class EngineThread:
         assert engine is not None, "the thread starts with an engine"
         cause: BaseException | None = None
         try:
-            while self._do_commands(engine):
-                engine.step()
+            with engine.session():
+                while self._do_commands(engine):
+                    engine.step()
         except BaseException as error:  # noqa: BLE001 — whatever it is, every reader must hear of it
             cause = error
         self._last_stats = engine.stats()
@@ -184,11 +185,11 @@ class EngineThread:
     def _do_commands(self, engine: LLMEngine) -> bool:
         """Does what was asked for and sleeps while there is nothing to compute; False means stop."""
         while True:
-            try:
-                command = self._commands.get_nowait()
-            except queue.Empty:
-                if engine.has_unfinished_requests():
-                    return True
+            if not self._commands.empty():
+                command = self._commands.get()
+            elif engine.has_unfinished_requests():
+                return True
+            else:
                 command = self._sleep(engine)
             if command is None:
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from vllm_local.core.scheduler import Scheduler
 from vllm_local.engine_stats import EngineStats
@@ -28,6 +29,10 @@ class LLMEngine:
         result = self.model_runner.execute(scheduled)
         outputs = self.scheduler.update_from_output(scheduled, result)
         return self.output_processor.process(outputs)
+
+    def session(self) -> AbstractContextManager[object]:
+        """Returns what a thread may stay in from step to step, so that none of them has to enter it."""
+        return self.model_runner.session()
 
     def has_unfinished_requests(self) -> bool:
         """Whether there is anything left to compute."""

@@ -110,7 +110,8 @@ class OutputProcessor:
             if choice is None:
                 continue
             text = self._find_stop_string(choice, output) if choice.has_stop_strings else None
-            self._count(choice, output)
+            if output.new_token_ids:
+                self._count(choice, len(output.new_token_ids))
             if output.finish_reason is not None:
                 del self._choices[output.request_id]
             if output.error is not None:
@@ -165,11 +166,10 @@ class OutputProcessor:
         for output in self._finisher.finish(choice.collector.choice_ids, FinishReason.ERROR):
             self._choices.pop(output.request_id, None)
 
-    def _count(self, choice: ChoiceState, output: EngineCoreOutput) -> None:
-        num_tokens = len(output.new_token_ids)
+    def _count(self, choice: ChoiceState, num_tokens: int) -> None:
         choice.collector.num_generated_tokens += num_tokens
         self.counters.generation_tokens += num_tokens
-        if num_tokens and not choice.has_begun:
+        if not choice.has_begun:
             choice.has_begun = True
             self.counters.prompt_tokens += choice.num_prompt_tokens if choice.index == 0 else 0
 

@@ -39,7 +39,7 @@ class RequestStatus(enum.Enum):
     FINISHED = enum.auto()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """One answer to be generated. A user's request with `n > 1` becomes n of them.
 
@@ -70,6 +70,8 @@ class Request:
         status: Where it stands.
         finish_reason: Why it ended, or None while it runs.
         stop_reason: The stop string or stop token id that ended it; None for the model's own end token.
+        ending_token_ids: Tokens that end the answer, end tokens and stop tokens, once it has `min_tokens` others.
+        max_tokens: Most tokens of the answer.
     """
 
     request_id: str
@@ -94,10 +96,16 @@ class Request:
     status: RequestStatus = RequestStatus.WAITING
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
+    ending_token_ids: frozenset[int] = field(init=False)
+    max_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Gets ready to take in log-probabilities of the prompt, if they are asked for."""
-        if self.choice_index == 0 and self.sampling_params.prompt_logprobs is not None:
+        """Gathers from the parameters what every step looks at; gets ready for log-probabilities of the prompt."""
+        params = self.sampling_params
+        assert params.max_tokens is not None, "the engine resolves max_tokens before it makes a Request"
+        self.max_tokens = params.max_tokens
+        self.ending_token_ids = frozenset(params.stop_token_ids).union(() if params.ignore_eos else self.eos_token_ids)
+        if self.choice_index == 0 and params.prompt_logprobs is not None:
             self.prompt_logprobs = []
 
     @property
@@ -120,12 +128,6 @@ class Request:
         """How many leading tokens may come from the prefix cache; the logits of those behind them are needed."""
         num_described = self.num_tokens if self.prompt_logprobs is None else len(self.prompt_logprobs)
         return min(self.num_tokens - 1, num_described)
-
-    @property
-    def max_tokens(self) -> int:
-        """Most tokens of the answer."""
-        assert self.sampling_params.max_tokens is not None, "the engine resolves max_tokens before it makes a Request"
-        return self.sampling_params.max_tokens
 
     @property
     def takes_forced_tokens(self) -> bool:

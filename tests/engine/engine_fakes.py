@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -56,6 +57,9 @@ class FakeModelRunner:
         self.num_steps = 0
         self.batch_sizes: list[int] = []
         self.rows: dict[str, list] = {}  # tokens, num_computed_tokens, new request data
+
+    def session(self):
+        return contextlib.nullcontext()
 
     def execute(self, scheduled):
         assert self.gate.wait(30), "a test forgot to open the gate"

@@ -37,14 +37,11 @@ def check_finish(request: Request, max_model_len: int) -> Finish | None:
         request: A request with at least one output token.
         max_model_len: Longest prompt and answer together, in tokens.
     """
-    params = request.sampling_params
-    num_output_tokens = len(request.output_token_ids)
-    if num_output_tokens > params.min_tokens:
-        token_id = request.output_token_ids[-1]
-        if token_id in request.eos_token_ids and not params.ignore_eos:
+    num_output_tokens, token_id = len(request.output_token_ids), request.output_token_ids[-1]
+    if token_id in request.ending_token_ids and num_output_tokens > request.sampling_params.min_tokens:
+        if token_id in request.eos_token_ids and not request.sampling_params.ignore_eos:
             return _END_TOKEN
-        if token_id in params.stop_token_ids:
-            return Finish(FinishReason.STOP, token_id, has_end_token=True)
+        return Finish(FinishReason.STOP, token_id, has_end_token=True)
     if num_output_tokens >= request.max_tokens or request.num_tokens >= max_model_len:
         return _LENGTH
     return None

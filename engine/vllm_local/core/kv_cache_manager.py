@@ -127,6 +127,11 @@ class KVCacheManager:
         table.num_published = len(cached_block_ids)
         return True
 
+    def begins_or_fills_block(self, num_computed_tokens: int, num_tokens: int) -> bool:
+        """Whether so many tokens more of a running request do; else there is nothing to `grow` and to `publish`."""
+        within_block = num_computed_tokens % self.block_size
+        return within_block == 0 or within_block + num_tokens >= self.block_size
+
     def grow(self, request: Request, num_tokens: int) -> list[int] | None:
         """Extends the table of a running request.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -65,6 +65,11 @@ class RequestQueue:
         """
         self._rank = order.rank
         self._requests: list[Request] = []
+
+    @property
+    def in_order(self) -> Sequence[Request]:
+        """The requests, live: it changes with the queue."""
+        return self._requests
 
     def __len__(self) -> int:
         return len(self._requests)

@@ -60,16 +60,12 @@ class RunnerView:
             request: The request.
             new_block_ids: Blocks appended to its block table since the last step.
         """
-        num_tokens = request.num_tokens
-        step.scheduled_cached_requests.append(
-            CachedRequestData(
-                request_id=request.request_id,
-                new_token_ids=request.token_ids(self._num_sent_tokens[request.request_id], num_tokens),
-                new_block_ids=new_block_ids,
-                num_computed_tokens=request.num_computed_tokens,
-            )
-        )
-        self._num_sent_tokens[request.request_id] = num_tokens
+        request_id, num_tokens = request.request_id, request.num_tokens
+        new_token_ids = request.token_ids(self._num_sent_tokens[request_id], num_tokens)
+        # By position: names double what it costs to make one.
+        changed = CachedRequestData(request_id, new_token_ids, new_block_ids, request.num_computed_tokens)
+        step.scheduled_cached_requests.append(changed)
+        self._num_sent_tokens[request_id] = num_tokens
 
     def drop_preempted(self, request: Request) -> None:
         """Remembers that the runner must drop a preempted request, which it knows."""

@@ -82,6 +82,7 @@ class Scheduler:
         self._waiting = RequestQueue(self._order)
         self._running = RequestQueue(self._order)
         self._requests: dict[str, Request] = {}
+        self._num_grammars = 0
         self._runner = RunnerView()
         self._masks = GrammarMasks(vocab_size)
 
@@ -128,6 +129,7 @@ class Scheduler:
         if request.num_prompt_tokens >= self.max_model_len:
             raise ContextLengthError(request.num_prompt_tokens, self.max_model_len)
         self._requests[request.request_id] = request
+        self._num_grammars += request.grammar is not None
         self._order.register(request)
         self._kv.register(request)
         self._waiting.add(request)
@@ -142,7 +144,8 @@ class Scheduler:
         budget = self._schedule_running(step)
         self._schedule_waiting(step, budget)
         self._runner.hand_over_drops(step)
-        step.grammar_bitmask = self._masks.begin(self._sampled_requests(step))
+        if self._num_grammars:
+            step.grammar_bitmask = self._masks.begin(self._sampled_requests(step))
         self.num_steps_by_tokens[sum(step.num_scheduled_tokens.values())] += 1
         return step
 
@@ -157,20 +160,21 @@ class Scheduler:
             One output for each request that got tokens, or that the runner says cannot go on.
         """
         outputs = []
+        requests, errors, sampled_token_ids = self._requests, result.errors, result.sampled_token_ids
         for request_id, num_scheduled in scheduled.num_scheduled_tokens.items():
-            request = self._requests.get(request_id)
+            request = requests.get(request_id)
             # One that waits is a namesake of a request that was finished meanwhile.
             if request is None or request.status is not RequestStatus.RUNNING:
                 continue
             request.num_computed_tokens += num_scheduled
             if request.prompt_logprobs is not None:
                 request.prompt_logprobs += result.prompt_logprobs.get(request_id, ())
-            if request_id in result.errors:
+            if request_id in errors:
                 self._finish(request, FinishReason.ERROR, None)
-                error = request.grammar_error or result.errors[request_id]
+                error = request.grammar_error or errors[request_id]
                 outputs.append(_make_output(request, [], error=error))
                 continue
-            sampled = result.sampled_token_ids.get(request_id)
+            sampled = sampled_token_ids.get(request_id)
             caught_up = request.num_computed_tokens == request.num_tokens
             assert bool(sampled) == caught_up, f"request {request_id} got tokens {sampled} with caught_up={caught_up}"
             if sampled and request.grammar is not None:
@@ -252,18 +256,23 @@ class Scheduler:
     def _schedule_running(self, step: SchedulerOutput) -> int:
         """Schedules running requests; returns what is left of the token budget."""
         budget = self._max_num_batched_tokens
+        running = self._running.in_order
         index = 0
-        while index < len(self._running):
-            request = self._running[index]
-            num_behind = len(self._running) - index - 1
-            num_missing = request.num_tokens - request.num_computed_tokens
+        while index < len(running):
+            request = running[index]
+            num_behind, num_computed = len(running) - index - 1, request.num_computed_tokens
             # At least one: a request is admitted only with budget left after one token for each running one.
-            num_scheduled = min(num_missing, budget - num_behind)
-            new_block_ids = self._grow(request, request.num_computed_tokens + num_scheduled)
+            num_scheduled = min(request.num_tokens - num_computed, budget - num_behind)
+            new_block_ids: list[int] | None = []
+            changes_blocks = self._kv.begins_or_fills_block(num_computed, num_scheduled)
+            if changes_blocks:
+                new_block_ids = self._grow(request, num_computed + num_scheduled)
             if new_block_ids is None:
                 break
             self._runner.add_cached(step, request, (new_block_ids,))
-            self._book(step, request, num_scheduled)
+            step.num_scheduled_tokens[request.request_id] = num_scheduled
+            if changes_blocks:
+                self._kv.publish(request, num_computed + num_scheduled)
             budget -= num_scheduled
             index += 1
         return budget
@@ -289,7 +298,8 @@ class Scheduler:
                 break
             num_scheduled = min(request.num_tokens - request.num_computed_tokens, budget)
             self._runner.add_new(step, request, self._kv.block_ids(request))
-            self._book(step, request, num_scheduled)
+            step.num_scheduled_tokens[request.request_id] = num_scheduled
+            self._kv.publish(request, request.num_computed_tokens + num_scheduled)
             budget -= num_scheduled
 
     def _num_growth_blocks(self, request: Request) -> int:
@@ -317,10 +327,6 @@ class Scheduler:
                 self.prefix_cache_hits += request.num_computed_tokens
         return True
 
-    def _book(self, step: SchedulerOutput, request: Request, num_scheduled: int) -> None:
-        step.num_scheduled_tokens[request.request_id] = num_scheduled
-        self._kv.publish(request, request.num_computed_tokens + num_scheduled)
-
     def _append(self, request: Request, sampled: list[int], result: ModelRunnerOutput) -> EngineCoreOutput:
         new_token_ids, finish = append_tokens(request, sampled, self.max_model_len)
         if request.grammar is not None:
@@ -328,9 +334,10 @@ class Scheduler:
             new_token_ids = new_token_ids + forced
         if finish is not None:
             self._finish(request, finish.reason, finish.stop_reason)
-        output = _make_output(request, new_token_ids, error=request.grammar_error)
+        output = _make_output(request, new_token_ids, request.grammar_error)
         output.has_end_token = finish is not None and finish.has_end_token
-        output.prompt_logprobs = request.take_prompt_logprobs()
+        if request.prompt_logprobs is not None:
+            output.prompt_logprobs = request.take_prompt_logprobs()
         logprobs = result.logprobs.get(request.request_id)
         if logprobs is not None:
             output.new_logprobs = logprobs[: len(new_token_ids)]
@@ -355,6 +362,7 @@ class Scheduler:
         self._kv.forget(request)
         self._order.forget(request)
         del self._requests[request.request_id]
+        self._num_grammars -= request.grammar is not None
         self._runner.drop_finished(request)
         request.status = RequestStatus.FINISHED
         request.finish_reason = reason
@@ -362,15 +370,13 @@ class Scheduler:
 
 
 def _make_output(request: Request, new_token_ids: list[int], error: str | None = None) -> EngineCoreOutput:
-    return EngineCoreOutput(
-        request_id=request.request_id,
-        new_token_ids=new_token_ids,
-        finish_reason=request.finish_reason,
-        stop_reason=request.stop_reason,
-        num_cached_tokens=max(request.num_cached_tokens, 0),
-        first_scheduled_time=request.first_scheduled_time,
-        error=error,
-    )
+    output = EngineCoreOutput(request.request_id, new_token_ids)
+    output.finish_reason = request.finish_reason
+    output.stop_reason = request.stop_reason
+    output.num_cached_tokens = max(request.num_cached_tokens, 0)
+    output.first_scheduled_time = request.first_scheduled_time
+    output.error = error
+    return output
 
 
 def _check_waiting(request: Request, block_ids: tuple[list[int], ...]) -> None:

@@ -18,6 +18,7 @@ from vllm_local.kernels.interface import (
     Step,
 )
 from vllm_local.layers.decoder_layer import DecoderLayer
+from vllm_local.models.inference import without_gradients
 from vllm_local.models.model_config import DecoderConfig
 
 
@@ -68,7 +69,7 @@ class Decoder:
         object.__setattr__(self, "_network", _Network(self.embedding, self.layers, self.final_norm))
         object.__setattr__(self, "_program", self.kernels.program(self._network, self._write_logits))
 
-    @torch.inference_mode()
+    @without_gradients
     def forward(
         self,
         inputs: torch.Tensor,
@@ -96,7 +97,7 @@ class Decoder:
             self._write_logits(kernels, hidden, logits)
         return hidden
 
-    @torch.inference_mode()
+    @without_gradients
     def compute_logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Returns float32 logits [R, V] for rows [R, H] of what `forward` returned, in `out` if there is one."""
         return self.kernels.logits(hidden, self.head, self.config.logit_scale, out)

@@ -89,6 +89,8 @@ class Sampler:
             if len(rows):
                 described, _ = self._backend.describe(raw, metadata.logprob_request(token_ids))
         errors = _find_errors(largest, metadata)
+        if not described:
+            return SampledRows(token_ids.tolist(), {}, errors)
         pairs = zip(rows.tolist(), described, strict=True)
         logprobs = {row: item for row, item in pairs if item is not None and row not in errors}
         return SampledRows(token_ids.tolist(), logprobs, errors)
@@ -127,9 +129,12 @@ def _edit(logits: torch.Tensor, metadata: SamplingMetadata, bitmask: npt.NDArray
 
 
 def _find_errors(largest: npt.NDArray[np.float32], metadata: SamplingMetadata) -> dict[int, str]:
+    values = largest.tolist()
+    if all(map(math.isfinite, values)):
+        return {}
     return {
         row: _explain(value, int(metadata.output_positions[row]))
-        for row, value in enumerate(largest.tolist())
+        for row, value in enumerate(values)
         if not math.isfinite(value)
     }
 

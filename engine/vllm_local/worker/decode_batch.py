@@ -76,15 +76,12 @@ class DecodeBatch:
             known: What changed for them.
         """
         request_ids, seq_lens = self._inputs.request_ids, self._inputs.attention.host_seq_lens
-        return (
-            scheduled == request_ids
-            and len(known) == len(request_ids)
-            and max(seq_lens) < self._max_seq_len
-            and all(
-                item.request_id == request_id and item.num_computed_tokens == seq_len and len(item.new_token_ids) == 1
-                for item, request_id, seq_len in zip(known, request_ids, seq_lens, strict=True)
-            )
-        )
+        if scheduled != request_ids or len(known) != len(request_ids) or max(seq_lens) >= self._max_seq_len:
+            return False
+        for item, request_id, seq_len in zip(known, request_ids, seq_lens, strict=True):
+            if item.request_id != request_id or item.num_computed_tokens != seq_len or len(item.new_token_ids) != 1:
+                return False
+        return True
 
     def advance(self, known: Sequence[CachedRequestData]) -> StepInputs:
         """Returns the next step's inputs: the same objects, with the next numbers in them.
@@ -97,10 +94,9 @@ class DecodeBatch:
         self._seq_lens += 1
         self._slots += 1
         self._output_positions += 1
-        for index, item in enumerate(known):
-            position = seq_lens[index]
+        self._token_ids[:] = [item.new_token_ids[0] for item in known]
+        for index, position in enumerate(seq_lens):
             seq_lens[index] = position + 1
-            self._token_ids[index] = item.new_token_ids[0]
             if position % block_size == 0:
                 block_id = self._block_table[self._rows[index], position // block_size]
                 self._shown_block_tables[index, position // block_size] = block_id

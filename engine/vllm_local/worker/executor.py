@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from vllm_local.step_io import ModelRunnerOutput, SchedulerOutput
 
 
 class Executor(Protocol):
     """Computes steps, one after the other. `ModelRunner` is the one that does so in this process."""
+
+    def session(self) -> AbstractContextManager[object]:
+        """Returns what a thread may stay in from step to step, so that none of them has to enter it."""
 
     def execute(self, scheduled: SchedulerOutput) -> ModelRunnerOutput:
         """Computes one step.

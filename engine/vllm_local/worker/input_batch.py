@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vllm_local.config import ResolvedConfig
     from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
 
+_SPARE_BLOCKS = 8
+"""Columns of the block tables behind those in use, so that steps of decoding need no longer tables for a while."""
+
 
 class InputBatch:
     """Keeps a row for every known request and makes a step's arrays from the rows in a handful of numpy operations.
@@ -47,7 +50,8 @@ class InputBatch:
         self._token_ids = np.zeros((num_rows, config.max_model_len), dtype=np.int32)
         self._block_table = np.zeros((num_rows, max_blocks), dtype=np.int32)
         self._num_blocks = [0] * num_rows
-        self._num_tokens, self._num_computed, self._num_prompt = np.zeros((3, num_rows), dtype=np.int64)
+        # Lists: every step changes a number of every row, which takes an array twice as long.
+        self._num_tokens, self._num_computed, self._num_prompt = [0] * num_rows, [0] * num_rows, [0] * num_rows
         # First position whose following token is to be described, by the requests whose prompts are not done yet.
         self._prompt_logprobs_starts: dict[str, int] = {}
         self._layout: BatchLayout | None = None
@@ -96,8 +100,8 @@ class InputBatch:
         """Returns the inputs and the rows that are sampled."""
         layout = self._layout_of(num_scheduled_tokens)
         rows = layout.rows
-        seq_lens = self._num_computed[rows] + layout.query_lens
-        num_missing = (self._num_tokens[rows] - seq_lens).tolist()
+        seq_lens = _numbers_of(rows, self._num_computed) + layout.query_lens
+        num_missing = (_numbers_of(rows, self._num_tokens) - seq_lens).tolist()
         assert min(num_missing) >= 0, "more tokens are scheduled than are known"
         sampled_ids = layout.request_ids
         if any(num_missing):
@@ -147,7 +151,7 @@ class InputBatch:
         row = self._rows[cached.request_id]
         self._num_computed[row] = cached.num_computed_tokens
         if cached.new_token_ids:
-            end = int(self._num_tokens[row])
+            end = self._num_tokens[row]
             # One by one: numpy takes far longer to look at a list than there are tokens in it.
             for token_id in cached.new_token_ids:
                 self._token_ids[row, end] = token_id
@@ -189,13 +193,14 @@ class InputBatch:
             slot_mapping=self._buffers.slots.publish(num_tokens),
             query_start_loc=self._buffers.query_starts.publish(num_requests + 1),
             seq_lens=self._buffers.seq_lens.publish(num_requests),
-            block_tables=self._show_blocks(layout.rows, -(-max(host_seq_lens) // self._block_size)),
+            block_tables=self._show_blocks(layout.rows, max(host_seq_lens)),
             query_lens=layout.host_query_lens,
             host_seq_lens=host_seq_lens,
         )
 
-    def _show_blocks(self, rows: IntArray, num_blocks: int) -> torch.Tensor:
-        """Returns the block tables [R, num_blocks]; copies them unless the buffer has them from the last step."""
+    def _show_blocks(self, rows: IntArray, max_seq_len: int) -> torch.Tensor:
+        """Returns the block tables [R, blocks]; copies them unless the buffer has them from the last step."""
+        num_blocks = min(-(-max_seq_len // self._block_size) + _SPARE_BLOCKS, self._block_table.shape[1])
         if num_blocks != self._num_shown_blocks:
             self._buffers.block_tables.array[: len(rows), :num_blocks] = self._block_table[rows, :num_blocks]
             self._num_shown_blocks = num_blocks
@@ -218,7 +223,7 @@ class InputBatch:
         row = self._rows[request_id]
         state = self._states[row]
         assert state is not None, f"request {request_id} has a row without a state"
-        last = int(self._num_prompt[row]) - 1
+        last = self._num_prompt[row] - 1
         first, stop = max(start, self._prompt_logprobs_starts[request_id]), min(end, last)
         if stop == last:
             del self._prompt_logprobs_starts[request_id]
@@ -238,5 +243,9 @@ class InputBatch:
             states = [state for row in rows.tolist() if (state := self._states[row]) is not None]
             sampling = SamplingMetadata.build(states, self._vocab_size, self._device)
             self._sampling, self._sampled_rows = sampling, rows
-        sampling.output_positions[:] = self._num_tokens[rows] - self._num_prompt[rows]
+        sampling.output_positions[:] = _numbers_of(rows, self._num_tokens) - _numbers_of(rows, self._num_prompt)
         return sampling
+
+
+def _numbers_of(rows: IntArray, numbers: Sequence[int]) -> IntArray:
+    return np.array([numbers[row] for row in rows.tolist()], dtype=np.int64)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from vllm_local.models.inference import without_gradients
 from vllm_local.step_io import ModelRunnerOutput
 from vllm_local.worker.input_batch import InputBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from vllm_local.config import KVCacheConfig, ResolvedConfig
     from vllm_local.kernels.interface import AttentionMetadata, KVCache
@@ -83,7 +85,11 @@ class ModelRunner:
         """The requests that have a row."""
         return self._batch.request_ids
 
-    @torch.inference_mode()
+    def session(self) -> AbstractContextManager[object]:
+        """Returns torch's inference mode, which takes longer to enter than a step's inputs to prepare."""
+        return torch.inference_mode()
+
+    @without_gradients
     def execute(self, scheduled: SchedulerOutput) -> ModelRunnerOutput:
         """Computes one step.
 
@@ -100,13 +106,15 @@ class ModelRunner:
         num_sampled = len(inputs.sampled_request_ids)
         logits = self._room_for_logits(num_sampled) if num_sampled == len(inputs.token_ids) else None
         hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches, logits)
-        output = ModelRunnerOutput(sampled_token_ids={request_id: [] for request_id in inputs.request_ids})
+        output = ModelRunnerOutput()
         if inputs.sampled_request_ids:
             if logits is None:
                 logits = self._compute_logits(hidden, inputs)
             bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
             sampled = self._sampler.sample(logits, inputs.sampling, bitmask)
             _hand_over(sampled, inputs.sampled_request_ids, output)
+        for request_id in inputs.request_ids if num_sampled < len(inputs.request_ids) else ():
+            output.sampled_token_ids.setdefault(request_id, [])
         if inputs.prompt_rows is not None:
             self._describe_prompts(hidden, inputs.prompt_rows, output)
         return output
@@ -142,7 +150,8 @@ class ModelRunner:
 
 
 def _hand_over(sampled: SampledRows, request_ids: list[str], output: ModelRunnerOutput) -> None:
-    for request_id, token_id in zip(request_ids, sampled.token_ids, strict=True):
-        output.sampled_token_ids[request_id].append(token_id)
+    output.sampled_token_ids = {
+        request_id: [token_id] for request_id, token_id in zip(request_ids, sampled.token_ids, strict=True)
+    }
     output.logprobs = {request_ids[row]: [logprobs] for row, logprobs in sampled.logprobs.items()}
     output.errors = {request_ids[row]: message for row, message in sampled.errors.items()}

@@ -42,10 +42,15 @@ class StepBuffer:
         self.send()
         return self._views[1]
 
+    @property
+    def is_on_device(self) -> bool:
+        """Whether both sides are the same memory, so that there is nothing to send."""
+        return self._device_side is self._host_side
+
     def send(self) -> None:
         """Brings what was written since to the device: the part that was published last."""
         host_view, device_view = self._views
-        if self._device_side is not self._host_side:
+        if not self.is_on_device:
             # Waits for the copy: the next step writes to the host side again, and not every step waits for a result.
             device_view.copy_(host_view)
 
@@ -87,5 +92,7 @@ class StepBuffers:
 
     def send(self) -> None:
         """Brings to the device what changes from a step of decoding to the next."""
+        if self.token_ids.is_on_device:
+            return
         for buffer in (self.token_ids, self.positions, self.slots, self.seq_lens, self.block_tables):
             buffer.send()

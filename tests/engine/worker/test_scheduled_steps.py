@@ -74,10 +74,10 @@ def random_prompts(lengths, seed=0):
     return [torch.randint(VOCAB_SIZE, (length,), generator=generator).tolist() for length in lengths]
 
 
-def make_requests(prompts, start=0, **params):
-    params = {"temperature": 0, "max_tokens": LENGTH, **params}
+def make_requests(prompts, start=0, eos=(), **params):
+    sampling = SamplingParams(**{"temperature": 0, "max_tokens": LENGTH, **params})
     return [
-        Request(f"r{number}", list(prompt), SamplingParams(**params), seed=number, arrival_time=float(number))
+        Request(f"r{number}", list(prompt), sampling, frozenset(eos), seed=number, arrival_time=float(number))
         for number, prompt in enumerate(prompts, start)
     ]
 
@@ -160,16 +160,14 @@ def test_random_answers_do_not_depend_on_how_they_were_batched(serve, params):
 
 def test_answers_end_at_their_end_token(serve, greedy):
     (expected,) = greedy(PROMPTS[2:3])
-    (request,) = make_requests(PROMPTS[2:3])
-    request.eos_token_ids = frozenset([expected[5]])
+    (request,) = make_requests(PROMPTS[2:3], eos={expected[5]})
     answers, _ = serve([request])
     assert answers == [expected[: expected.index(expected[5]) + 1]]
 
 
 def test_min_tokens_goes_on_past_an_end_token(serve, greedy):
     (expected,) = greedy(PROMPTS[2:3])
-    (request,) = make_requests(PROMPTS[2:3], min_tokens=10)
-    request.eos_token_ids = frozenset([expected[5]])
+    (request,) = make_requests(PROMPTS[2:3], eos={expected[5]}, min_tokens=10)
     (answer,), _ = serve([request])
     assert len(answer) >= 10
     assert expected[5] not in answer[:10]

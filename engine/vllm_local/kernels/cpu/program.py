@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -115,6 +116,7 @@ class NativeProgram:
         "_num_rows",
         "_recording",
         "_run",
+        "_told",
     )
 
     def __init__(self, kernels: NativeKernels, network: Network, head: Head) -> None:
@@ -129,6 +131,7 @@ class NativeProgram:
         self._network, self._head = network, head
         self._run = kernels.library.function("run")
         self._num_rows = 0
+        self._told: tuple[object, ...] = (None, None, None, None)
         self._kv_caches: Sequence[NativeKVCache] | None = None
         self._arguments: RunArguments
         self._embed: EmbedArguments
@@ -145,6 +148,22 @@ class NativeProgram:
         logits: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `vllm_local.kernels.interface.Program`."""
+        # Steps of decoding come with the same tensors; to ask each of them for its address takes longer than the call.
+        known = (token_ids, step, kv_caches, logits)
+        if not all(map(operator.is_, known, self._told)):
+            self._tell(*known)
+            self._told = known
+        self._run(ctypes.byref(self._arguments))
+        return self._hidden
+
+    def _tell(
+        self,
+        token_ids: torch.Tensor,
+        step: NativeStep,
+        kv_caches: Sequence[NativeKVCache],
+        logits: torch.Tensor | None,
+    ) -> None:
+        """Writes into the calls what is different in this step."""
         num_tokens = token_ids.shape[0]
         if num_tokens > self._num_rows or kv_caches is not self._kv_caches:
             self._record(token_ids, step, kv_caches)
@@ -159,8 +178,6 @@ class NativeProgram:
             self._arguments.num_operations -= 1
         else:
             self._logits.output, self._logits.output_stride = logits.data_ptr(), logits.stride(0)
-        self._run(ctypes.byref(self._arguments))
-        return self._hidden
 
     def _record(self, token_ids: torch.Tensor, step: NativeStep, kv_caches: Sequence[NativeKVCache]) -> None:
         # Powers of two, so that steps that grow a little are not recorded each time.
