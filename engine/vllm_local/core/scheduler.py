@@ -335,7 +335,8 @@ class Scheduler:
         if finish is not None:
             self._finish(request, finish.reason, finish.stop_reason)
         output = _make_output(request, new_token_ids, request.grammar_error)
-        output.has_end_token = finish is not None and finish.has_end_token
+        if finish is not None:
+            output.has_end_token = finish.has_end_token
         if request.prompt_logprobs is not None:
             output.prompt_logprobs = request.take_prompt_logprobs()
         logprobs = result.logprobs.get(request.request_id)
@@ -371,11 +372,11 @@ class Scheduler:
 
 def _make_output(request: Request, new_token_ids: list[int], error: str | None = None) -> EngineCoreOutput:
     output = EngineCoreOutput(request.request_id, new_token_ids)
-    output.finish_reason = request.finish_reason
-    output.stop_reason = request.stop_reason
-    output.num_cached_tokens = max(request.num_cached_tokens, 0)
+    if request.num_cached_tokens > 0:
+        output.num_cached_tokens = request.num_cached_tokens
     output.first_scheduled_time = request.first_scheduled_time
-    output.error = error
+    if request.finish_reason is not None:
+        output.finish_reason, output.stop_reason, output.error = request.finish_reason, request.stop_reason, error
     return output
 
 

@@ -33,6 +33,7 @@ class NativeSampling:
         self._metadata: SamplingMetadata | None = None
         self._description: _Description
         self._call: SampleCall
+        self._draws: bool
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
@@ -60,10 +61,11 @@ class NativeSampling:
         """Returns the call for these rows, with this step's random numbers."""
         if metadata is not self._metadata:
             self._metadata = metadata
+            self._draws = len(metadata.random.rows) > 0
             self._description = _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
             described = self._description.call
             self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
-        if len(metadata.random.rows):
+        if self._draws:
             self._call.uniforms[metadata.random.rows] = metadata.uniforms()
         return self._call
 

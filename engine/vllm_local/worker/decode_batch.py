@@ -19,7 +19,7 @@ class DecodeBatch:
     """The inputs of a step in which each of R requests decodes one token, and how they become the next step's.
 
     Nearly every step follows such a one and has the same requests. To make its arrays anew takes some twenty operations
-    of numpy's, and after a pass over all weights each of them waits for memory; here there are four.
+    of numpy's, and after a pass over all weights each of them waits for memory; here numbers are written one by one.
     """
 
     __slots__ = (
@@ -54,18 +54,17 @@ class DecodeBatch:
             block_table: Every row's blocks [rows, blocks], kept up to date by its owner.
             block_size: Tokens of a block.
         """
-        num_requests = len(inputs.request_ids)
         self._inputs = inputs
         self._buffers = buffers
         self._rows = rows.tolist()
         self._block_table = block_table
         self._block_size = block_size
         self._max_seq_len = inputs.attention.block_tables.shape[1] * block_size
-        self._token_ids = buffers.token_ids.array[:num_requests]
-        self._positions = buffers.positions.array[:num_requests]
-        self._slots = buffers.slots.array[:num_requests]
-        self._seq_lens = buffers.seq_lens.array[:num_requests]
-        self._output_positions = inputs.sampling.output_positions
+        self._token_ids = buffers.token_ids.array.data
+        self._positions = buffers.positions.array.data
+        self._slots = buffers.slots.array.data
+        self._seq_lens = buffers.seq_lens.array.data
+        self._output_positions = inputs.sampling.output_positions.data
         self._shown_block_tables = buffers.block_tables.array[:, : inputs.attention.block_tables.shape[1]]
 
     def leads_to(self, scheduled: Sequence[str], known: Sequence[CachedRequestData]) -> bool:
@@ -90,15 +89,16 @@ class DecodeBatch:
             known: What changed for the requests, as `leads_to` has seen it.
         """
         block_size, seq_lens = self._block_size, self._inputs.attention.host_seq_lens
-        self._positions += 1
-        self._seq_lens += 1
-        self._slots += 1
-        self._output_positions += 1
-        self._token_ids[:] = [item.new_token_ids[0] for item in known]
-        for index, position in enumerate(seq_lens):
-            seq_lens[index] = position + 1
-            if position % block_size == 0:
-                block_id = self._block_table[self._rows[index], position // block_size]
+        for index, item in enumerate(known):
+            position = seq_lens[index]
+            self._token_ids[index] = item.new_token_ids[0]
+            self._positions[index] = position
+            self._seq_lens[index] = seq_lens[index] = position + 1
+            self._output_positions[index] += 1
+            if position % block_size:
+                self._slots[index] += 1
+            else:
+                block_id = int(self._block_table[self._rows[index], position // block_size])
                 self._shown_block_tables[index, position // block_size] = block_id
                 self._slots[index] = block_id * block_size
         self._buffers.send()

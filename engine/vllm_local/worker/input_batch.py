@@ -92,7 +92,7 @@ class InputBatch:
             return decode.advance(self._changes)
         inputs, rows = self._lay_out_anew(num_scheduled_tokens)
         self._decode = None
-        if len(inputs.token_ids) == len(rows) and inputs.prompt_rows is None:
+        if inputs.samples_all and inputs.prompt_rows is None:
             self._decode = DecodeBatch(inputs, self._buffers, rows, self._block_table, self._block_size)
         return inputs
 
@@ -117,6 +117,7 @@ class InputBatch:
             sampled_request_ids=sampled_ids,
             logits_indices=self._buffers.logits_indices.publish(len(rows)),
             sampling=self._prepare_sampling(rows),
+            samples_all=len(token_ids) == len(rows),
             prompt_rows=self._prepare_prompt_rows(layout, seq_lens),
         )
         return inputs, rows

@@ -78,7 +78,7 @@ class ModelRunner:
         # The system takes large memory back at once, and to get it anew takes longer than to fill it.
         self._logits = torch.empty(0)
         # The rows of it that the last step used: to take them anew costs as much as the rest of a call.
-        self._room = self._logits
+        self._room, self._num_rows = self._logits, 0
 
     @property
     def known_request_ids(self) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class ModelRunner:
             return ModelRunnerOutput()
         inputs = self._batch.prepare(scheduled.num_scheduled_tokens)
         num_sampled = len(inputs.sampled_request_ids)
-        logits = self._room_for_logits(num_sampled) if num_sampled == len(inputs.token_ids) else None
+        logits = self._room_for_logits(num_sampled) if inputs.samples_all else None
         hidden = self._model.forward(inputs.token_ids, inputs.attention, self._kv_caches, logits)
         output = ModelRunnerOutput()
         if inputs.sampled_request_ids:
@@ -131,21 +131,22 @@ class ModelRunner:
 
     def _room_for_logits(self, num_rows: int) -> torch.Tensor | None:
         """Returns memory for so many rows of logits, that of the last step's; None where they do not fit."""
-        if num_rows > len(self._logits):
-            return None
-        if len(self._room) != num_rows:
-            self._room = self._logits[:num_rows]
+        # Counted here: a tensor takes longer to say how long it is than the rest of this.
+        if num_rows != self._num_rows:
+            if num_rows > len(self._logits):
+                return None
+            self._room, self._num_rows = self._logits[:num_rows], num_rows
         return self._room
 
     def _compute_logits(self, hidden: torch.Tensor, inputs: StepInputs) -> torch.Tensor:
         """Returns the logits of a step's sampled tokens, in the memory of the last step's where they fit."""
         num_rows = len(inputs.sampled_request_ids)
         # In a step of single tokens every row is sampled, and nothing needs to be gathered.
-        rows = hidden if num_rows == len(hidden) else hidden[inputs.logits_indices]
+        rows = hidden if inputs.samples_all else hidden[inputs.logits_indices]
         room = self._room_for_logits(num_rows)
         logits = self._model.compute_logits(rows, room)
         if room is None:
-            self._logits = self._room = logits
+            self._logits, self._room, self._num_rows = logits, logits, num_rows
         return logits
 
 
@@ -153,5 +154,7 @@ def _hand_over(sampled: SampledRows, request_ids: list[str], output: ModelRunner
     output.sampled_token_ids = {
         request_id: [token_id] for request_id, token_id in zip(request_ids, sampled.token_ids, strict=True)
     }
-    output.logprobs = {request_ids[row]: [logprobs] for row, logprobs in sampled.logprobs.items()}
-    output.errors = {request_ids[row]: message for row, message in sampled.errors.items()}
+    if sampled.logprobs:
+        output.logprobs = {request_ids[row]: [logprobs] for row, logprobs in sampled.logprobs.items()}
+    if sampled.errors:
+        output.errors = {request_ids[row]: message for row, message in sampled.errors.items()}

@@ -24,6 +24,7 @@ class StepInputs:
         sampled_request_ids: Requests whose last known token is in the step, so that a new one follows [S].
         logits_indices: Index of that token among the T [S] int64, on the device.
         sampling: How those requests are sampled.
+        samples_all: Whether every token is sampled, so that S is T.
         prompt_rows: Positions whose following token is described, if there are any.
     """
 
@@ -33,4 +34,5 @@ class StepInputs:
     sampled_request_ids: list[str]
     logits_indices: torch.Tensor
     sampling: SamplingMetadata
+    samples_all: bool
     prompt_rows: PromptRows | None = None

@@ -99,6 +99,7 @@ def test_skills_are_chosen_by_parts_of_their_names():
         chosen_skills("cooking")
 
 
+@pytest.mark.slow
 def test_every_skill_has_300_samples_of_its_own():
     for skill, definition in SKILLS.items():
         prompts = [sample.prompt for sample in draw_samples(skill, 300, seed=0)]

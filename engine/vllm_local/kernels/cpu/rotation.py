@@ -22,7 +22,7 @@ class RotationTable:
         address: Where the library finds it; stays the same as the table grows.
     """
 
-    __slots__ = ("_frequencies", "_rows", "_scale", "_structure", "address")
+    __slots__ = ("_frequencies", "_num_positions", "_rows", "_scale", "_structure", "address")
 
     def __init__(self, frequencies: tuple[float, ...], scale: float) -> None:
         """Makes a table for the first positions.
@@ -34,13 +34,14 @@ class RotationTable:
         self._frequencies = torch.tensor(frequencies, dtype=torch.float32)
         self._scale = scale
         self._rows = torch.empty(0, 2 * len(frequencies))
+        self._num_positions = 0
         self._structure = RotationStructure()
         self.address = ctypes.addressof(self._structure)
         self.reserve(_FIRST_POSITIONS)
 
     def reserve(self, num_positions: int) -> None:
         """Makes sure that the first positions are there."""
-        present = len(self._rows)
+        present = self._num_positions
         if num_positions <= present:
             return
         positions = torch.arange(present, max(num_positions, 2 * present), dtype=torch.float32)
@@ -48,4 +49,5 @@ class RotationTable:
         angles = (positions[:, None] * self._frequencies).double()
         added = torch.cat((angles.cos(), angles.sin()), dim=1) * self._scale
         self._rows = torch.cat((self._rows, added.float()))
+        self._num_positions = len(self._rows)
         self._structure.rows = self._rows.data_ptr()
