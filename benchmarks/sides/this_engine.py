@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ceilings import ceilings_library
 
@@ -24,6 +24,8 @@ CACHE_TOKENS = 24_000
 """Contexts stay in the KV cache from round to round, beside the prompts of prefills."""
 GREEDY = {"temperature": 0.0}
 SAMPLED = {"top_p": 0.95, "logprobs": 5}
+
+Noted = TypeVar("Noted")
 
 
 class ThisEngine:
@@ -74,19 +76,26 @@ class ThisEngine:
         return {token_id: item.logprob for token_id, item in described.items()}
 
     def _decode(self, batch: int, context: int, steps: int, params: dict[str, Any]) -> float:
-        starts: list[float] = []
-        with _replaced(LLMEngine, "step", lambda call: _after(lambda: starts.append(time.perf_counter()), call)):
+        first, last = self._noted(batch, context, steps, params, time.perf_counter)
+        return (last - first) / steps
+
+    def _noted(
+        self, batch: int, context: int, steps: int, params: dict[str, Any], look: Callable[[], Noted]
+    ) -> tuple[Noted, Noted]:
+        """Decodes so many steps; returns what a look finds when they begin and when they end."""
+        notes: list[Noted] = []
+        with _replaced(LLMEngine, "step", lambda call: _after(lambda: notes.append(look()), call)):
             # The first step computes what the prefix cache lacks; one more after the last counted one ends it.
             self._generate(_contexts(batch, context), steps + 2, params)
-        assert len(starts) == steps + 2, "the contexts were not in the prefix cache, or a request had to wait"
-        return (starts[-1] - starts[1]) / steps
+        assert len(notes) == steps + 2, "the contexts were not in the prefix cache, or a request had to wait"
+        return notes[1], notes[-1]
 
     def _generate(self, prompts: list[list[int]], max_tokens: int, params: dict[str, Any]) -> list[RequestOutput]:
         sampling = SamplingParams(max_tokens=max_tokens, ignore_eos=True, **params)
         return self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
 
 
-@dataclass
+@dataclass(slots=True)
 class NativeCalls:
     """Calls of the native library: how many, and their seconds."""
 
@@ -116,16 +125,15 @@ class TimedEngine(ThisEngine):
 
     def overhead(self, batch: int, context: int, steps: int) -> tuple[float, float]:
         """Returns a step's seconds outside of native functions, and all of a step's, both without the clocks."""
-        notes: list[NativeCalls] = []
+        native_calls = self._calls
 
-        def note() -> None:
-            notes.append(NativeCalls(self._calls.count, self._calls.seconds))
+        def look() -> tuple[float, float, int]:
+            return time.perf_counter(), native_calls.seconds, native_calls.count
 
         # The sampler looks up its function for each batch.
-        with _replaced(LLMEngine, "step", lambda call: _after(note, call)), self._timed_functions():
-            step = self._decode(batch, context, steps, GREEDY)
-        calls = (notes[-1].count - notes[1].count) / steps
-        native = (notes[-1].seconds - notes[1].seconds) / steps
+        with self._timed_functions():
+            first, last = self._noted(batch, context, steps, GREEDY, look)
+        step, native, calls = ((after - before) / steps for before, after in zip(first, last, strict=True))
         clocks, passing = _cost_of_a_clock()
         return step - native - calls * (clocks - passing), step - calls * clocks
 

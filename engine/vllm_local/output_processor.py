@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from vllm_local.engine_stats import EngineCounters
 from vllm_local.errors import EngineError
@@ -47,13 +47,8 @@ class ChoiceState:
     has_begun: bool = False
 
 
-@dataclass(slots=True)
-class Delivery:
-    """One answer's news on their way to the output thread; `text` is set where the engine thread has made it."""
-
-    choice: ChoiceState
-    output: EngineCoreOutput
-    text: str | None = None
+Delivery: TypeAlias = tuple[ChoiceState, EngineCoreOutput, str | None]
+"""One answer's news on their way to the output thread, and their text where the engine thread has made it."""
 
 
 class OutputProcessor:
@@ -116,23 +111,21 @@ class OutputProcessor:
                 del self._choices[output.request_id]
             if output.error is not None:
                 self._drop_siblings(choice)
-            deliveries.append(Delivery(choice, output, text))
+            deliveries.append((choice, output, text))
         if deliveries:
             self._hand_over(deliveries)
 
     def deliver(self, deliveries: list[Delivery]) -> None:
         """Detokenises and wakes the readers."""
         waiters = []
-        for delivery in deliveries:
-            output, choice = delivery.output, delivery.choice
+        for choice, output, text in deliveries:
             if output.error is not None:
                 message = f"Request {choice.collector.request_id!r} cannot go on: {output.error}"
                 waiters += choice.collector.fail(EngineError(message))
                 continue
-            text = _new_text(choice, output) if delivery.text is None else delivery.text
             delta = ChoiceDelta(
                 index=choice.index,
-                text=text,
+                text=_new_text(choice, output) if text is None else text,
                 token_ids=output.new_token_ids,
                 finish_reason=None if output.finish_reason is None else output.finish_reason.value,
                 stop_reason=output.stop_reason,

@@ -61,7 +61,9 @@ class RunnerView:
             new_block_ids: Blocks appended to its block table since the last step.
         """
         request_id, num_tokens = request.request_id, request.num_tokens
-        new_token_ids = request.token_ids(self._num_sent_tokens[request_id], num_tokens)
+        # What it has not heard of is behind the prompt, which it was told as a whole.
+        num_unsent = num_tokens - self._num_sent_tokens[request_id]
+        new_token_ids = request.output_token_ids[-num_unsent:] if num_unsent else []
         # By position: names double what it costs to make one.
         changed = CachedRequestData(request_id, new_token_ids, new_block_ids, request.num_computed_tokens)
         step.scheduled_cached_requests.append(changed)

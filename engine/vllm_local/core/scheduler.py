@@ -290,7 +290,9 @@ class Scheduler:
                 return None
 
     def _schedule_waiting(self, step: SchedulerOutput, budget: int) -> None:
-        num_reserved = sum(self._num_growth_blocks(request) for request in self._running) if self._waiting else 0
+        if not self._waiting.in_order:
+            return
+        num_reserved = sum(self._num_growth_blocks(request) for request in self._running)
         while self._waiting and budget > 0 and len(self._running) < self._max_num_seqs:
             request = self._waiting[0]
             num_reserved += self._num_growth_blocks(request)

@@ -76,21 +76,21 @@ class Sampler:
             metadata: How the rows are sampled.
             grammar_bitmask: Allowed tokens, one bit a token [R, ceil(V / 32)], or None.
         """
+        keeps_logits = grammar_bitmask is None and metadata.keeps_logits
+        if keeps_logits and not metadata.describes:
+            token_ids, largest = self._backend.sample(logits, metadata)
+            return SampledRows(token_ids.tolist(), {}, _find_errors(largest, metadata))
         rows = metadata.logprob_rows
         described: list[TokenLogprobs | None] = []
-        keeps_logits = grammar_bitmask is None and metadata.keeps_logits
-        if len(rows) and keeps_logits:
+        if keeps_logits:
             token_ids, largest, described = self._backend.sample_and_describe(logits, metadata)
         else:
             raw = logits[torch.from_numpy(rows).to(logits.device)] if len(rows) else logits
-            if not keeps_logits:
-                _edit(logits, metadata, grammar_bitmask)
+            _edit(logits, metadata, grammar_bitmask)
             token_ids, largest = self._backend.sample(logits, metadata)
             if len(rows):
                 described, _ = self._backend.describe(raw, metadata.logprob_request(token_ids))
         errors = _find_errors(largest, metadata)
-        if not described:
-            return SampledRows(token_ids.tolist(), {}, errors)
         pairs = zip(rows.tolist(), described, strict=True)
         logprobs = {row: item for row, item in pairs if item is not None and row not in errors}
         return SampledRows(token_ids.tolist(), logprobs, errors)

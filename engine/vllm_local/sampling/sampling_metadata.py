@@ -36,9 +36,10 @@ class SamplingState:
         end_token_ids: Tokens that end its answer, which `min_tokens` holds back.
         counts: Its tokens, where a penalty needs them, else None.
         bad_words: What it must not write, or None.
+        follows_answer: Whether it has to hear of further tokens.
     """
 
-    __slots__ = ("bad_words", "counts", "draws", "end_token_ids", "params")
+    __slots__ = ("bad_words", "counts", "draws", "end_token_ids", "follows_answer", "params")
 
     def __init__(self, data: NewRequestData) -> None:
         """Takes over a request at whatever point of its answer."""
@@ -53,6 +54,7 @@ class SamplingState:
         if needs_counts(self.params):
             prompt = data.token_ids[: data.num_prompt_tokens] if self.params.repetition_penalty != 1.0 else ()
             self.counts = TokenCounts(prompt, answer)
+        self.follows_answer = self.counts is not None or self.bad_words is not None
 
     def append(self, token_ids: Iterable[int]) -> None:
         """Takes note of further tokens of the answer."""
@@ -162,6 +164,11 @@ class SamplingMetadata:
                 index: item.logprob_token_ids for index, (_, item) in enumerate(asking) if item.logprob_token_ids
             },
         )
+
+    @cached_property
+    def describes(self) -> bool:
+        """Whether a row asks for log-probabilities."""
+        return len(self.logprob_rows) > 0
 
     @cached_property
     def keeps_logits(self) -> bool:

@@ -48,6 +48,7 @@ class InputBatch:
         self._states: list[SamplingState | None] = [None] * num_rows
         # calloc'ed, so that memory is taken only where tokens are written.
         self._token_ids = np.zeros((num_rows, config.max_model_len), dtype=np.int32)
+        self._token_memory = self._token_ids.data
         self._block_table = np.zeros((num_rows, max_blocks), dtype=np.int32)
         self._num_blocks = [0] * num_rows
         # Lists: every step changes a number of every row, which takes an array twice as long.
@@ -153,15 +154,17 @@ class InputBatch:
         self._num_computed[row] = cached.num_computed_tokens
         if cached.new_token_ids:
             end = self._num_tokens[row]
-            # One by one: numpy takes far longer to look at a list than there are tokens in it.
+            # One by one, and not by numpy, which takes longer to look at a list than there are tokens in it.
             for token_id in cached.new_token_ids:
-                self._token_ids[row, end] = token_id
+                self._token_memory[row, end] = token_id
                 end += 1
             self._num_tokens[row] = end
             state = self._states[row]
             assert state is not None, f"request {cached.request_id} has a row without a state"
-            state.append(cached.new_token_ids)
-        self._append_blocks(row, cached.new_block_ids)
+            if state.follows_answer:
+                state.append(cached.new_token_ids)
+        if any(cached.new_block_ids):
+            self._append_blocks(row, cached.new_block_ids)
 
     def _append_blocks(self, row: int, block_ids: tuple[list[int], ...]) -> None:
         (new_ids,) = block_ids

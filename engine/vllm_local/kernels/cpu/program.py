@@ -115,6 +115,7 @@ class NativeProgram:
         "_num_operations",
         "_num_rows",
         "_recording",
+        "_reference",
         "_run",
         "_told",
     )
@@ -153,7 +154,7 @@ class NativeProgram:
         if not all(map(operator.is_, known, self._told)):
             self._tell(*known)
             self._told = known
-        self._run(ctypes.byref(self._arguments))
+        self._run(self._reference)
         return self._hidden
 
     def _tell(
@@ -186,5 +187,6 @@ class NativeProgram:
             self._hidden = self._memory = self._network(self._kernels, token_ids, step, kv_caches)
             self._head(self._kernels, self._memory, torch.empty((1, 1)))
         self._arguments, self._embed, self._logits = recording.finish(), recording.first, recording.head
+        self._reference = ctypes.byref(self._arguments)
         self._num_operations = self._arguments.num_operations
         self._recording, self._kv_caches, self._num_rows = recording, kv_caches, num_rows

@@ -138,9 +138,11 @@ class SampleCall:
     __slots__ = (
         "_arguments",
         "_described_rows",
+        "_describes",
         "_description",
         "_largest",
         "_logits",
+        "_reference",
         "_rows",
         "_sample",
         "_token_ids",
@@ -170,6 +172,7 @@ class SampleCall:
         self._largest = np.empty(num_rows, dtype=np.float32)
         self._sample = library.function("sample")
         self._logits: torch.Tensor | None = None
+        self._describes = False
         self._arguments = SampleArguments(
             rows=rows.ctypes.data,
             uniforms=self.uniforms.ctypes.data,
@@ -178,6 +181,7 @@ class SampleCall:
             described_rows=described_rows.ctypes.data,
             num_rows=num_rows,
         )
+        self._reference = ctypes.byref(self._arguments)
 
     def __call__(
         self, logits: torch.Tensor, *, describe: bool = False
@@ -199,8 +203,10 @@ class SampleCall:
             arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
             arguments.vocab_size = self._description.arguments.vocab_size = logits.shape[1]
             self._logits = logits
-        arguments.description = ctypes.addressof(self._description.arguments) if describe else None
-        self._sample(ctypes.byref(arguments))
+        if describe != self._describes:
+            arguments.description = ctypes.addressof(self._description.arguments) if describe else None
+            self._describes = describe
+        self._sample(self._reference)
         return self._token_ids, self._largest
 
 
