@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,10 @@ class NativeSampling:
         self._metadata: SamplingMetadata | None = None
         self._description: _Description
         self._call: SampleCall
-        self._draws: bool
+        # Rows that draw, where all rows' numbers go, and the positions that they are for.
+        self._drawn: list[int]
+        self._uniforms: memoryview[float]
+        self._positions: memoryview
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
@@ -61,12 +65,14 @@ class NativeSampling:
         """Returns the call for these rows, with this step's random numbers."""
         if metadata is not self._metadata:
             self._metadata = metadata
-            self._draws = len(metadata.random.rows) > 0
+            self._drawn = metadata.random.rows.tolist()
             self._description = _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
             described = self._description.call
             self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
-        if self._draws:
-            self._call.uniforms[metadata.random.rows] = metadata.uniforms()
+            self._uniforms = cast("memoryview[float]", self._call.uniforms.data)
+            self._positions = metadata.output_positions.data
+        for row in self._drawn:
+            self._uniforms[row] = metadata.states[row].draws.uniform(self._positions[row])
         return self._call
 
 
@@ -80,6 +86,7 @@ class _Description:
     def __init__(
         self, library: NativeLibrary, num_top: npt.NDArray[np.int64], named: Mapping[int, Sequence[int]]
     ) -> None:
+        self._num_top = num_top.tolist()
         own, lengths = np.arange(len(num_top)), [len(ids) for ids in named.values()]
         others = np.repeat(np.array(list(named), dtype=np.int64), lengths)
         self.call = DescribeCall(library, num_top, np.concatenate((own, others)))
@@ -90,7 +97,7 @@ class _Description:
     def rows(self) -> list[TokenLogprobs | None]:
         """Returns what the last call found of each row [P]; None where its logits are no numbers."""
         call = self.call
-        counts = np.minimum(call.num_top, call.arguments.vocab_size).tolist()
+        counts = [min(count, call.arguments.vocab_size) for count in self._num_top]
         columns = (call.query_token_ids, call.query_logprobs, call.query_ranks, call.top_token_ids, call.top_logprobs)
         found = zip(counts, *(column.tolist() for column in columns), strict=False)
         result: list[TokenLogprobs | None] = [
@@ -99,8 +106,9 @@ class _Description:
         ]
         for row in self._named:
             result[row] = self._list_named(row)
-        for row in np.flatnonzero(~np.isfinite(call.largest)).tolist():
-            result[row] = None
+        for row, largest in enumerate(call.largest.tolist()):
+            if not math.isfinite(largest):
+                result[row] = None
         return result
 
     def _list_named(self, row: int) -> TokenLogprobs:
