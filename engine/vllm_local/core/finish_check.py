@@ -58,11 +58,9 @@ def append_tokens(request: Request, token_ids: list[int], max_model_len: int) ->
     Returns:
         The tokens that were appended, and how the answer ended or None.
     """
-    longest = min(request.max_tokens, max_model_len - request.num_prompt_tokens)
     for count, token_id in enumerate(token_ids, start=1):
         request.output_token_ids.append(token_id)
-        if token_id in request.ending_token_ids or len(request.output_token_ids) >= longest:
-            finish = check_finish(request, max_model_len)
-            if finish is not None:
-                return token_ids[:count], finish
+        finish = check_finish(request, max_model_len)
+        if finish is not None:
+            return token_ids[:count], finish
     return token_ids, None

@@ -290,7 +290,7 @@ class Scheduler:
                 return None
 
     def _schedule_waiting(self, step: SchedulerOutput, budget: int) -> None:
-        if not self._waiting.in_order:
+        if not self._waiting:
             return
         num_reserved = sum(self._num_growth_blocks(request) for request in self._running)
         while self._waiting and budget > 0 and len(self._running) < self._max_num_seqs:

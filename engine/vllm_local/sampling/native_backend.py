@@ -34,10 +34,9 @@ class NativeSampling:
         self._metadata: SamplingMetadata | None = None
         self._description: _Description
         self._call: SampleCall
-        # Rows that draw, where all rows' numbers go, and the positions that they are for.
+        # Rows that draw, and where all rows' numbers go.
         self._drawn: list[int]
         self._uniforms: memoryview[float]
-        self._positions: memoryview
 
     def sample(
         self, logits: torch.Tensor, metadata: SamplingMetadata
@@ -70,9 +69,8 @@ class NativeSampling:
             described = self._description.call
             self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
             self._uniforms = cast("memoryview[float]", self._call.uniforms.data)
-            self._positions = metadata.output_positions.data
         for row in self._drawn:
-            self._uniforms[row] = metadata.states[row].draws.uniform(self._positions[row])
+            self._uniforms[row] = metadata.uniform(row)
         return self._call
 
 
@@ -86,7 +84,6 @@ class _Description:
     def __init__(
         self, library: NativeLibrary, num_top: npt.NDArray[np.int64], named: Mapping[int, Sequence[int]]
     ) -> None:
-        self._num_top = num_top.tolist()
         own, lengths = np.arange(len(num_top)), [len(ids) for ids in named.values()]
         others = np.repeat(np.array(list(named), dtype=np.int64), lengths)
         self.call = DescribeCall(library, num_top, np.concatenate((own, others)))
@@ -97,7 +94,7 @@ class _Description:
     def rows(self) -> list[TokenLogprobs | None]:
         """Returns what the last call found of each row [P]; None where its logits are no numbers."""
         call = self.call
-        counts = [min(count, call.arguments.vocab_size) for count in self._num_top]
+        counts = [min(count, call.arguments.vocab_size) for count in call.num_top.tolist()]
         columns = (call.query_token_ids, call.query_logprobs, call.query_ranks, call.top_token_ids, call.top_logprobs)
         found = zip(counts, *(column.tolist() for column in columns), strict=False)
         result: list[TokenLogprobs | None] = [

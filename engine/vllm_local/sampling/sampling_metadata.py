@@ -182,9 +182,11 @@ class SamplingMetadata:
 
     def uniforms(self) -> npt.NDArray[np.float64]:
         """Returns the random number of each row that draws [N]."""
-        positions = self.output_positions[self.random.rows].tolist()
-        pairs = zip(self.random.rows.tolist(), positions, strict=True)
-        return np.array([self.states[row].draws.uniform(position) for row, position in pairs], dtype=np.float64)
+        return np.array([self.uniform(row) for row in self.random.rows.tolist()], dtype=np.float64)
+
+    def uniform(self, row: int) -> float:
+        """Returns the random number of a row that draws."""
+        return self.states[row].draws.uniform(int(self.output_positions[row]))
 
 
 def _allowed(params: Sequence[SamplingParams], device: torch.device) -> Iterable[tuple[int, torch.Tensor]]:

@@ -113,8 +113,9 @@ class ModelRunner:
             bitmask = None if scheduled.grammar_bitmask is None else scheduled.grammar_bitmask.result()
             sampled = self._sampler.sample(logits, inputs.sampling, bitmask)
             _hand_over(sampled, inputs.sampled_request_ids, output)
-        for request_id in inputs.request_ids if num_sampled < len(inputs.request_ids) else ():
-            output.sampled_token_ids.setdefault(request_id, [])
+        if num_sampled < len(inputs.request_ids):
+            for request_id in inputs.request_ids:
+                output.sampled_token_ids.setdefault(request_id, [])
         if inputs.prompt_rows is not None:
             self._describe_prompts(hidden, inputs.prompt_rows, output)
         return output

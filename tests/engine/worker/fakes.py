@@ -126,6 +126,12 @@ def cached(request_id, computed, tokens=(), blocks=()):
     return CachedRequestData(request_id, list(tokens), (list(blocks),), computed)
 
 
+def blocks_in_use(inputs):
+    """Returns of each request those blocks of 4 tokens that it has tokens in."""
+    rows = zip(inputs.attention.block_tables.tolist(), inputs.attention.host_seq_lens, strict=True)
+    return [blocks[: -(-length // 4)] for blocks, length in rows]
+
+
 def step(num_scheduled, *, new=(), cached=(), finished=(), preempted=()):
     return SchedulerOutput(
         scheduled_new_requests=list(new),

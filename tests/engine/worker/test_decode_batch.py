@@ -3,7 +3,7 @@ from random import Random
 import pytest
 import torch
 
-from tests.engine.worker.fakes import cached, make_config, new, step
+from tests.engine.worker.fakes import blocks_in_use, cached, make_config, new, step
 from vllm_local.worker.input_batch import InputBatch
 
 CPU = torch.device("cpu")
@@ -13,10 +13,6 @@ NAMES = ("a", "b", "c")
 def seen(inputs):
     """Return all numbers of a step's inputs; of a request's blocks those that it has tokens in."""
     attention = inputs.attention
-    blocks = [
-        table[: -(-length // 4)].tolist()
-        for table, length in zip(attention.block_tables, attention.host_seq_lens, strict=True)
-    ]
     tensors = (inputs.token_ids, attention.positions, attention.slot_mapping, attention.query_start_loc)
     return [
         inputs.request_ids,
@@ -24,7 +20,7 @@ def seen(inputs):
         [tensor.tolist() for tensor in tensors],
         attention.seq_lens.tolist(),
         list(attention.host_seq_lens),
-        blocks,
+        blocks_in_use(inputs),
         inputs.logits_indices.tolist(),
         inputs.sampling.output_positions.tolist(),
     ]

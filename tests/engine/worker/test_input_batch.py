@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.engine.worker.fakes import cached, make_config, new, step
+from tests.engine.worker.fakes import blocks_in_use, cached, make_config, new, step
 from vllm_local.worker.input_batch import InputBatch
 
 CPU = torch.device("cpu")
@@ -15,12 +15,6 @@ def batch():
 def advance(batch, scheduled):
     batch.update(scheduled)
     return batch.prepare(scheduled.num_scheduled_tokens)
-
-
-def blocks_in_use(inputs):
-    """Returns of each request those blocks of 4 tokens that it has tokens in."""
-    rows = zip(inputs.attention.block_tables.tolist(), inputs.attention.host_seq_lens, strict=True)
-    return [blocks[: -(-length // 4)] for blocks, length in rows]
 
 
 def test_a_prompt_and_a_chunk_side_by_side(batch):

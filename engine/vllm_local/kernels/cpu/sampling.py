@@ -138,7 +138,6 @@ class SampleCall:
     __slots__ = (
         "_arguments",
         "_described_rows",
-        "_describes",
         "_description",
         "_largest",
         "_logits",
@@ -172,7 +171,6 @@ class SampleCall:
         self._largest = np.empty(num_rows, dtype=np.float32)
         self._sample = library.function("sample")
         self._logits: torch.Tensor | None = None
-        self._describes = False
         self._arguments = SampleArguments(
             rows=rows.ctypes.data,
             uniforms=self.uniforms.ctypes.data,
@@ -203,9 +201,7 @@ class SampleCall:
             arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
             arguments.vocab_size = self._description.arguments.vocab_size = logits.shape[1]
             self._logits = logits
-        if describe != self._describes:
-            arguments.description = ctypes.addressof(self._description.arguments) if describe else None
-            self._describes = describe
+        arguments.description = ctypes.addressof(self._description.arguments) if describe else None
         self._sample(self._reference)
         return self._token_ids, self._largest
 
