@@ -16,6 +16,7 @@ from vllm_local.starter.syntax import (
     POSSESSIVES,
     PRONOUNS,
     Action,
+    Being,
     Called,
     Going,
     Name,
@@ -61,6 +62,8 @@ _PREDICATES = {
 }
 # Words that would lose their only partner in training if the hash held it out.
 _ALWAYS_SEEN = frozenset({("love", "programming"), ("listen to", "music")})
+# What is loved has "like" for its only other partner, so that one is always seen.
+_SEEN_TASTE = "like"
 T = TypeVar("T")
 
 
@@ -107,7 +110,7 @@ def pairs_of(sentence: Sentence) -> list[tuple[str, str]]:
         pairs.append((sentence.verb, liked.noun.key if isinstance(liked, NounPhrase) else liked.key))
     elif isinstance(sentence, Where | There | This | Wish):
         pairs += [(type(sentence).__name__, sentence.thing.noun.key), *_phrase_pairs(sentence.thing)]
-    return [pair for pair in pairs if pair not in _ALWAYS_SEEN]
+    return [pair for pair in pairs if pair not in _ALWAYS_SEEN and pair[0] != _SEEN_TASTE]
 
 
 def features_of(sentence: Sentence) -> frozenset[str]:
@@ -168,6 +171,7 @@ class SentenceSampler:
             (13, self._state),
             (6, self._going),
             (3, self._speaking),
+            (7, self._being),
             (4, self._where),
             (4, self._there),
             (4, self._this),
@@ -250,7 +254,7 @@ class SentenceSampler:
         if place and thing and thing.noun.tags & (_PLACES | {"opens"}):
             place = None
         negated = self._chance(0.15) and modal != "must" and (time is None or time.key != "often")
-        if place or (thing and thing.determiner not in ("the", "a", "", *POSSESSIVES)):
+        if thing and thing.determiner not in ("the", "a", "", *POSSESSIVES):
             negated = False
         return Action(
             self._subject(not eats),
@@ -300,6 +304,18 @@ class SentenceSampler:
         question = self._chance(0.35)
         negated = not question and self._chance(0.2)
         return Speaking(self._subject(), self._pick(self._lexicon.tongues), question, negated)
+
+    def _being(self) -> Being:
+        subject: Subject = self._subject()
+        if self._chance(0.4):
+            noun = self._pick(self._nouns({"thing", "animal", "clothes"}))
+            plural = "plonly" in noun.tags or (not noun.tags & {"one", "nopl"} and self._chance(0.2))
+            subject = NounPhrase(noun, self._pick(("the", "the", *POSSESSIVES)), plural)
+        times = [item for item in self._lexicon.adverbials if item.kind == "time" and item.key != "often"]
+        time = self._pick(times) if self._chance(0.5) else None
+        question = self._chance(0.3)
+        negated = not question and self._chance(0.4)
+        return Being(subject, self._adverbial("place"), time, question, negated)
 
     def _where(self) -> Where:
         noun = self._pick(self._nouns({"place", "thing", "animal", "clothes", "family", "person"}))

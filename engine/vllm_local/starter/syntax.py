@@ -101,6 +101,17 @@ class Speaking:
 
 
 @dataclass(frozen=True)
+class Being:
+    """Subject is in some place."""
+
+    subject: Subject
+    place: Adverbial
+    time: Adverbial | None = None
+    question: bool = False
+    negated: bool = False
+
+
+@dataclass(frozen=True)
 class Where:
     """Where is the thing?"""
 
@@ -145,4 +156,4 @@ class Phrase:
     text: dict[str, str]
 
 
-Sentence = Action | Taste | State | Going | Speaking | Where | There | This | Wish | Called | Phrase
+Sentence = Action | Taste | State | Going | Speaking | Being | Where | There | This | Wish | Called | Phrase

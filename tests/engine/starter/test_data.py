@@ -4,8 +4,10 @@ from random import Random
 import pytest
 
 from tests.engine.starter.held_out import held_out_files, template_of
+from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.sampler import HELD_OUT_PAIRS, TRAIN, SentenceSampler, has_held_out_pair, has_held_out_shape
 from vllm_local.starter.source import Source, held_out_numbers, held_out_sums, is_held_out_sum
+from vllm_local.starter.syntax import Taste
 from vllm_local.starter.tables import read_blocks, read_lines, read_rows
 from vllm_local.starter.values import draw_value, value_kinds
 
@@ -68,3 +70,10 @@ def test_training_sentences_keep_held_out_pairs_and_shapes_apart():
     assert not any(has_held_out_pair(sentence) or has_held_out_shape(sentence) for sentence in sentences)
     held_out = SentenceSampler(Random(5), HELD_OUT_PAIRS, lambda: "Anna")
     assert all(has_held_out_pair(held_out.draw()) for _ in range(500))
+
+
+def test_all_that_one_can_like_is_liked_in_training():
+    training = SentenceSampler(Random(6), TRAIN, lambda: "Anna")
+    drawn = [training.draw() for _ in range(20_000)]
+    liked = {sentence.liked for sentence in drawn if isinstance(sentence, Taste) and sentence.verb == "like"}
+    assert set(load_lexicon().activities) <= liked

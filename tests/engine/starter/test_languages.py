@@ -7,6 +7,7 @@ from vllm_local.starter.lexicon import load_lexicon
 from vllm_local.starter.sampler import TRAIN, SentenceSampler
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Name,
     NounPhrase,
     Phrase,
@@ -98,6 +99,21 @@ CASES = [
         Where(NounPhrase(noun("station"), "the")),
         ("Where is the station?", "Dov'è la stazione?", "Wo ist der Bahnhof?", "Où est la gare ?",
          "¿Dónde está la estación?"),
+    ),
+    (
+        Being(NounPhrase(noun("dog"), "the"), adverbial("in the garden"), adverbial("today"), negated=True),
+        ("The dog is not in the garden today", "Il cane non è in giardino oggi", "Der Hund ist heute nicht im Garten",
+         "Le chien n'est pas dans le jardin aujourd'hui", "El perro no está en el jardín hoy"),
+    ),
+    (
+        Being(WE, adverbial("at school"), question=True),
+        ("Are we at school?", "Siamo a scuola?", "Sind wir in der Schule?", "Est-ce que nous sommes à l'école ?",
+         "¿Estamos en la escuela?"),
+    ),
+    (
+        Action(SHE, verb("work"), place=adverbial("in the garden"), negated=True),
+        ("She does not work in the garden", "Lei non lavora in giardino", "Sie arbeitet nicht im Garten",
+         "Elle ne travaille pas dans le jardin", "Ella no trabaja en el jardín"),
     ),
     (
         There(NounPhrase(noun("cat"), "a"), adverbial("in the garden")),

@@ -2,6 +2,7 @@
 
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Called,
     Going,
     NounPhrase,
@@ -66,6 +67,9 @@ class Language:
         raise NotImplementedError
 
     def _speaking(self, sentence: Speaking) -> str:
+        raise NotImplementedError
+
+    def _being(self, sentence: Being) -> str:
         raise NotImplementedError
 
     def _where(self, sentence: Where) -> str:

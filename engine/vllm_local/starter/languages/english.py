@@ -3,6 +3,7 @@
 from vllm_local.starter.languages.base import Language, join
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Called,
     Going,
     Name,
@@ -96,6 +97,13 @@ class English(Language):
     def _speaking(self, sentence: Speaking) -> str:
         flags = {"question": sentence.question, "negated": sentence.negated}
         return self._clause(sentence.subject, ("speak", "speaks"), sentence.tongue["en"], **flags)
+
+    def _being(self, sentence: Being) -> str:
+        who, verb = self.subject(sentence.subject), _be(sentence.subject)
+        rest = join(sentence.place.key, sentence.time.key if sentence.time else "")
+        if sentence.question:
+            return join(verb, who, rest) + "?"
+        return join(who, verb, "not" if sentence.negated else "", rest)
 
     def _where(self, sentence: Where) -> str:
         return join("where", _be(sentence.thing), self.noun_phrase(sentence.thing)) + "?"

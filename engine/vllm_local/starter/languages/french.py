@@ -6,6 +6,7 @@ from vllm_local.starter.languages.base import Language, join
 from vllm_local.starter.lexicon import Adjective, Adverbial, Verb, load_lexicon
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Called,
     Going,
     Name,
@@ -152,6 +153,10 @@ class French(Language):
     def _speaking(self, sentence: Speaking) -> str:
         verb = _SPEAK[person_of(sentence.subject)]
         return self._clause(sentence.subject, verb, sentence.tongue["fr"], sentence.question, sentence.negated)
+
+    def _being(self, sentence: Being) -> str:
+        verb, rest = _BE[person_of(sentence.subject)], join(_text(sentence.place), _text(sentence.time))
+        return self._clause(sentence.subject, verb, rest, sentence.question, sentence.negated)
 
     def _where(self, sentence: Where) -> str:
         verb = "sont" if sentence.thing.plural else "est"

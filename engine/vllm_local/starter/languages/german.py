@@ -4,6 +4,7 @@ from vllm_local.starter.languages.base import Language, join
 from vllm_local.starter.lexicon import Adverbial, Verb, load_lexicon
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Called,
     Going,
     Name,
@@ -137,6 +138,10 @@ class German(Language):
     def _speaking(self, sentence: Speaking) -> str:
         rest = join("kein" if sentence.negated else "", sentence.tongue["de"])
         return self._verb_second(sentence.subject, _SPEAK[person_of(sentence.subject)], rest, sentence.question)
+
+    def _being(self, sentence: Being) -> str:
+        rest = join(_text(sentence.time), "nicht" if sentence.negated else "", _text(sentence.place))
+        return self._verb_second(sentence.subject, _BE[person_of(sentence.subject)], rest, sentence.question)
 
     def _where(self, sentence: Where) -> str:
         verb = "sind" if sentence.thing.plural else "ist"

@@ -4,6 +4,7 @@ from vllm_local.starter.languages.base import Language, join
 from vllm_local.starter.lexicon import Adjective, Verb, load_lexicon
 from vllm_local.starter.syntax import (
     Action,
+    Being,
     Called,
     Going,
     Name,
@@ -190,6 +191,15 @@ class Italian(Language):
         who = self._subject(sentence.subject, sentence.question)
         verb = join("non" if sentence.negated else "", _SPEAK[person_of(sentence.subject)])
         return join(who, verb, sentence.tongue["it"]) + ("?" if sentence.question else "")
+
+    def _being(self, sentence: Being) -> str:
+        return join(
+            self._subject(sentence.subject, sentence.question),
+            "non" if sentence.negated else "",
+            _BE[person_of(sentence.subject)],
+            sentence.place.text["it"],
+            sentence.time.text["it"] if sentence.time else "",
+        ) + ("?" if sentence.question else "")
 
     def _where(self, sentence: Where) -> str:
         verb = "dove sono " if sentence.thing.plural else "dov'è "
