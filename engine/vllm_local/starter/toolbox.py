@@ -26,6 +26,8 @@ _PLAIN_PHRASES = (
 )
 
 
+# How often the arguments of a made-up tool are linked to their values by any word.
+_LINKED = 0.3
 # How often the tool that is asked for is of each kind; the many words of free tools teach what the others then use.
 _SHARES = {
     "train": {"catalogue": 12, "composed": 20, "made up": 14, "free": 54},
@@ -145,13 +147,20 @@ def made_up_tool(source: Source) -> Tool:
     if len(arguments) == 1 and source.chance(0.5):
         asks = [ask.replace("{value}", f"{{{names[0]}}}") for ask in lists["one value"]]
     elif arguments:
-        pair, joint = rng.choice(lists["pair"]), rng.choice((", ", " and "))
+        pair, joint = _pair(source, lists, len(arguments)), rng.choice((", ", " and "))
         listed = joint.join(pair.replace("{key}", key).replace("{value}", f"{{{key}}}") for key in names)
         asks = [ask.replace("{pairs}", listed) for ask in lists["with arguments"]]
     else:
         asks = list(lists["without arguments"])
     description = _made_up_description(source, words[-1]) if source.chance(0.8) else ""
     return Tool(name, description, arguments, tuple(ask.replace("{tool}", name) for ask in asks))
+
+
+def _pair(source: Source, lists: dict[str, tuple[str, ...]], count: int) -> str:
+    """Return how an argument is said; where there are several, any word may stand beside each, and shows what it is."""
+    if "linked pair" in lists and count > 1 and source.chance(_LINKED):
+        return source.rng.choice(lists["linked pair"]).replace("{w}", source.any_word())
+    return source.rng.choice(lists["pair"])
 
 
 def _made_up_argument(source: Source) -> Argument:
