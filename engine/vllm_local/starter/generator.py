@@ -22,7 +22,7 @@ from vllm_local.starter.source import Source
 
 Maker = Callable[[Source], Conversation | list[Message]]
 _SKILLS: tuple[tuple[float, Maker], ...] = (
-    (190, translate),
+    (160, translate),
     (1, few_shot),
     (1, say_phrase),
     (1.5, other_language),
@@ -40,9 +40,9 @@ _SKILLS: tuple[tuple[float, Maker], ...] = (
     (0.7, recall.from_system),
     (0.4, recall.named_user),
     (0.5, recall.several_users),
-    (24, extraction),
-    (12, several_extractions),
-    (24, repeated_extractions),
+    (30, extraction),
+    (16, several_extractions),
+    (36, repeated_extractions),
     (7, choose),
     (24, several_choices),
     (6, short_object),
@@ -61,13 +61,13 @@ _TOOLS: tuple[tuple[float, Maker], ...] = (
     (11, tool_calls.call_one),
     (6, tool_calls.call_foreign_text),
     (5, tool_calls.call_without_arguments),
-    (9, tool_calls.call_two),
-    (6, tool_calls.call_nothing),
+    (11, tool_calls.call_two),
+    (5, tool_calls.call_nothing),
     (6, tool_calls.no_tool_fits),
     (9, tool_calls.answer_result),
     (2, tool_calls.react_to_error),
-    (30, tool_calls.agent),
-    (30, tool_calls.several_calls),
+    (22, tool_calls.agent),
+    (38, tool_calls.several_calls),
 )
 _PLAIN_SYSTEM = 0.1
 _LONG_FROM, _LONG_SHARE = 2000, 0.5
