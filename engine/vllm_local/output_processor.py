@@ -54,7 +54,7 @@ Delivery: TypeAlias = tuple[ChoiceState, EngineCoreOutput, str | None]
 class OutputProcessor:
     """Turns the scheduler's outputs into what readers get.
 
-    `process` runs on the engine thread and does what the next step depends on: it counts, and finds stop strings.
+    `process` runs on the engine thread and does what the next step depends on: it finds stop strings.
     `deliver` runs on the output thread and does the rest. With `hand_over=None` the one calls the other.
 
     Attributes:
@@ -105,8 +105,6 @@ class OutputProcessor:
             if choice is None:
                 continue
             text = self._find_stop_string(choice, output) if choice.has_stop_strings else None
-            if output.new_token_ids:
-                self._count(choice, len(output.new_token_ids))
             if output.finish_reason is not None:
                 del self._choices[output.request_id]
             if output.error is not None:
@@ -119,6 +117,8 @@ class OutputProcessor:
         """Detokenises and wakes the readers."""
         waiters = []
         for choice, output, text in deliveries:
+            if output.new_token_ids:
+                self._count(choice, len(output.new_token_ids))
             if output.error is not None:
                 message = f"Request {choice.collector.request_id!r} cannot go on: {output.error}"
                 waiters += choice.collector.fail(EngineError(message))

@@ -18,6 +18,9 @@ from vllm_local.outputs import EngineCoreOutput
 from vllm_local.request import FinishReason, Request, RequestStatus
 from vllm_local.step_io import ModelRunnerOutput, SchedulerOutput
 
+# What most steps add to a request's block table.
+_NO_BLOCKS: tuple[list[int], ...] = ([],)
+
 
 class Scheduler:
     """Fills every step with tokens of many requests (iteration-level scheduling: Orca, Yu et al. 2022).
@@ -263,13 +266,14 @@ class Scheduler:
             num_behind, num_computed = len(running) - index - 1, request.num_computed_tokens
             # At least one: a request is admitted only with budget left after one token for each running one.
             num_scheduled = min(request.num_tokens - num_computed, budget - num_behind)
-            new_block_ids: list[int] | None = []
+            new_block_ids = _NO_BLOCKS
             changes_blocks = self._kv.begins_or_fills_block(num_computed, num_scheduled)
             if changes_blocks:
-                new_block_ids = self._grow(request, num_computed + num_scheduled)
-            if new_block_ids is None:
-                break
-            self._runner.add_cached(step, request, (new_block_ids,))
+                grown = self._grow(request, num_computed + num_scheduled)
+                if grown is None:
+                    break
+                new_block_ids = (grown,)
+            self._runner.add_cached(step, request, new_block_ids)
             step.num_scheduled_tokens[request.request_id] = num_scheduled
             if changes_blocks:
                 self._kv.publish(request, num_computed + num_scheduled)

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from vllm_local.step_io import CachedRequestData
-    from vllm_local.worker.batch_layout import IntArray
+    from vllm_local.worker.request_rows import RequestRows
     from vllm_local.worker.step_buffer import StepBuffers
     from vllm_local.worker.step_inputs import StepInputs
 
@@ -24,12 +21,14 @@ class DecodeBatch:
 
     __slots__ = (
         "_block_size",
-        "_block_table",
         "_buffers",
+        "_followers",
         "_inputs",
         "_max_seq_len",
+        "_ones",
         "_output_positions",
         "_positions",
+        "_row_indices",
         "_rows",
         "_seq_lens",
         "_shown_block_tables",
@@ -41,8 +40,8 @@ class DecodeBatch:
         self,
         inputs: StepInputs,
         buffers: StepBuffers,
-        rows: IntArray,
-        block_table: npt.NDArray[np.int32],
+        rows: RequestRows,
+        row_indices: Sequence[int],
         block_size: int,
     ) -> None:
         """Takes over the inputs of a step of one token a request, all of them sampled.
@@ -50,14 +49,16 @@ class DecodeBatch:
         Args:
             inputs: The inputs, which lie in the buffers.
             buffers: The buffers.
-            rows: The requests' rows of the block table [R].
-            block_table: Every row's blocks [rows, blocks], kept up to date by its owner.
+            rows: What is kept of every request.
+            row_indices: The requests' rows [R].
             block_size: Tokens of a block.
         """
         self._inputs = inputs
         self._buffers = buffers
-        self._rows = rows.tolist()
-        self._block_table = block_table
+        self._rows = rows
+        self._row_indices = row_indices
+        self._followers = [index for index, row in enumerate(row_indices) if rows.state(row).follows_answer]
+        self._ones = [1] * len(row_indices)
         self._block_size = block_size
         self._max_seq_len = inputs.attention.block_tables.shape[1] * block_size
         self._token_ids = buffers.token_ids.array.data
@@ -75,31 +76,38 @@ class DecodeBatch:
             known: What changed for them.
         """
         request_ids, seq_lens = self._inputs.request_ids, self._inputs.attention.host_seq_lens
-        if scheduled != request_ids or len(known) != len(request_ids) or max(seq_lens) >= self._max_seq_len:
-            return False
-        for item, request_id, seq_len in zip(known, request_ids, seq_lens, strict=True):
-            if item.request_id != request_id or item.num_computed_tokens != seq_len or len(item.new_token_ids) != 1:
-                return False
-        return True
+        return (
+            scheduled == request_ids
+            and [item.request_id for item in known] == request_ids
+            and [item.num_computed_tokens for item in known] == seq_lens
+            and [len(item.new_token_ids) for item in known] == self._ones
+            and max(seq_lens) < self._max_seq_len
+        )
 
     def advance(self, known: Sequence[CachedRequestData]) -> StepInputs:
-        """Returns the next step's inputs: the same objects, with the next numbers in them.
+        """Brings the rows up to date, and returns the next step's inputs: the same objects, with its numbers in them.
 
         Args:
             known: What changed for the requests, as `leads_to` has seen it.
         """
-        block_size, seq_lens = self._block_size, self._inputs.attention.host_seq_lens
-        for index, item in enumerate(known):
+        rows, block_size, seq_lens = self._rows, self._block_size, self._inputs.attention.host_seq_lens
+        for index, item, row in zip(range(len(known)), known, self._row_indices, strict=True):
             position = seq_lens[index]
-            self._token_ids[index] = item.new_token_ids[0]
-            self._positions[index] = position
-            self._seq_lens[index] = seq_lens[index] = position + 1
+            end = position + 1
+            self._token_ids[index] = rows.token_memory[row, position] = item.new_token_ids[0]
+            self._positions[index] = rows.num_computed[row] = position
+            self._seq_lens[index] = seq_lens[index] = rows.num_tokens[row] = end
             self._output_positions[index] += 1
+            (added,) = item.new_block_ids
+            if added:
+                rows.append_blocks(row, added)
             if position % block_size:
                 self._slots[index] += 1
             else:
-                block_id = int(self._block_table[self._rows[index], position // block_size])
+                block_id = int(rows.block_table[row, position // block_size])
                 self._shown_block_tables[index, position // block_size] = block_id
                 self._slots[index] = block_id * block_size
+        for index in self._followers:
+            rows.state(self._row_indices[index]).append(known[index].new_token_ids)
         self._buffers.send()
         return self._inputs

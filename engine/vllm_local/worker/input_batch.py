@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from vllm_local.kernels.interface import AttentionMetadata
-from vllm_local.sampling.sampling_metadata import SamplingMetadata, SamplingState
+from vllm_local.sampling.sampling_metadata import SamplingMetadata
 from vllm_local.worker.batch_layout import BatchLayout, IntArray
 from vllm_local.worker.decode_batch import DecodeBatch
 from vllm_local.worker.prompt_rows import PromptRows
+from vllm_local.worker.request_rows import RequestRows
 from vllm_local.worker.step_buffer import StepBuffers
 from vllm_local.worker.step_inputs import StepInputs
 
@@ -43,20 +44,11 @@ class InputBatch:
         self._vocab_size = config.model.vocab_size
         self._device = device
         max_blocks = -(-config.max_model_len // self._block_size)
-        self._rows: dict[str, int] = {}
-        self._free_rows = list(range(num_rows - 1, -1, -1))
-        self._states: list[SamplingState | None] = [None] * num_rows
-        # calloc'ed, so that memory is taken only where tokens are written.
-        self._token_ids = np.zeros((num_rows, config.max_model_len), dtype=np.int32)
-        self._token_memory = self._token_ids.data
-        self._block_table = np.zeros((num_rows, max_blocks), dtype=np.int32)
-        self._num_blocks = [0] * num_rows
-        # Lists: every step changes a number of every row, which takes an array twice as long.
-        self._num_tokens, self._num_computed, self._num_prompt = [0] * num_rows, [0] * num_rows, [0] * num_rows
+        self._rows = RequestRows(num_rows, config.max_model_len, max_blocks)
         # First position whose following token is to be described, by the requests whose prompts are not done yet.
         self._prompt_logprobs_starts: dict[str, int] = {}
         self._layout: BatchLayout | None = None
-        # Blocks of each request that the buffer has; none of them once a table has changed.
+        # Blocks of each request that the buffer has; none of them once it is of other requests.
         self._num_shown_blocks = -1
         self._sampling: SamplingMetadata | None = None
         self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
@@ -68,20 +60,18 @@ class InputBatch:
     @property
     def request_ids(self) -> tuple[str, ...]:
         """The requests that have a row."""
-        return tuple(self._rows)
+        return tuple(self._rows.indices)
 
     def update(self, scheduled: SchedulerOutput) -> None:
-        """Brings the rows up to date: drops finished and preempted requests, adds new ones, extends the others."""
+        """Drops the rows of finished and preempted requests, and adds new ones; `prepare` extends the others."""
         for request_id in (*scheduled.finished_request_ids, *scheduled.preempted_request_ids):
             self._remove(request_id)
         for new in scheduled.scheduled_new_requests:
             self._add(new)
         self._changes = scheduled.scheduled_cached_requests
-        for cached in self._changes:
-            self._extend(cached)
 
     def prepare(self, num_scheduled_tokens: dict[str, int]) -> StepInputs:
-        """Makes the arrays of a step.
+        """Brings the rows of the step that `update` was told of up to date, and makes its arrays.
 
         They are views of buffers that the next call overwrites.
 
@@ -91,18 +81,20 @@ class InputBatch:
         decode = self._decode
         if decode is not None and decode.leads_to(list(num_scheduled_tokens), self._changes):
             return decode.advance(self._changes)
+        for cached in self._changes:
+            self._rows.extend(cached)
         inputs, rows = self._lay_out_anew(num_scheduled_tokens)
         self._decode = None
         if inputs.samples_all and inputs.prompt_rows is None:
-            self._decode = DecodeBatch(inputs, self._buffers, rows, self._block_table, self._block_size)
+            self._decode = DecodeBatch(inputs, self._buffers, self._rows, rows.tolist(), self._block_size)
         return inputs
 
     def _lay_out_anew(self, num_scheduled_tokens: dict[str, int]) -> tuple[StepInputs, IntArray]:
         """Returns the inputs and the rows that are sampled."""
         layout = self._layout_of(num_scheduled_tokens)
         rows = layout.rows
-        seq_lens = _numbers_of(rows, self._num_computed) + layout.query_lens
-        num_missing = (_numbers_of(rows, self._num_tokens) - seq_lens).tolist()
+        seq_lens = _numbers_of(rows, self._rows.num_computed) + layout.query_lens
+        num_missing = (_numbers_of(rows, self._rows.num_tokens) - seq_lens).tolist()
         assert min(num_missing) >= 0, "more tokens are scheduled than are known"
         sampled_ids = layout.request_ids
         if any(num_missing):
@@ -127,7 +119,7 @@ class InputBatch:
         """Returns the last step's layout where it is this step's too."""
         layout, request_ids, query_lens = self._layout, list(num_scheduled_tokens), list(num_scheduled_tokens.values())
         if layout is None or layout.request_ids != request_ids or layout.host_query_lens != query_lens:
-            rows = np.array([self._rows[request_id] for request_id in request_ids], dtype=np.int64)
+            rows = np.array([self._rows.indices[request_id] for request_id in request_ids], dtype=np.int64)
             layout = self._layout = BatchLayout.build(request_ids, rows, query_lens)
             self._buffers.query_starts.array[1 : len(layout.rows) + 1] = layout.query_ends
             self._buffers.logits_indices.array[: len(layout.rows)] = layout.query_ends - 1
@@ -136,50 +128,14 @@ class InputBatch:
 
     def _add(self, new: NewRequestData) -> None:
         self._remove(new.request_id)
-        row = self._free_rows.pop()
-        self._rows[new.request_id] = row
-        self._states[row] = SamplingState(new)
-        self._token_ids[row, : len(new.token_ids)] = new.token_ids
-        self._num_tokens[row] = len(new.token_ids)
-        self._num_prompt[row] = new.num_prompt_tokens
-        self._num_computed[row] = new.num_computed_tokens
-        self._num_blocks[row] = 0
-        self._append_blocks(row, new.block_ids)
+        self._rows.add(new)
         if new.prompt_logprobs_start is not None:
             self._prompt_logprobs_starts[new.request_id] = new.prompt_logprobs_start
         self._layout = self._sampling = self._decode = None
 
-    def _extend(self, cached: CachedRequestData) -> None:
-        row = self._rows[cached.request_id]
-        self._num_computed[row] = cached.num_computed_tokens
-        if cached.new_token_ids:
-            end = self._num_tokens[row]
-            # One by one, and not by numpy, which takes longer to look at a list than there are tokens in it.
-            for token_id in cached.new_token_ids:
-                self._token_memory[row, end] = token_id
-                end += 1
-            self._num_tokens[row] = end
-            state = self._states[row]
-            assert state is not None, f"request {cached.request_id} has a row without a state"
-            if state.follows_answer:
-                state.append(cached.new_token_ids)
-        if any(cached.new_block_ids):
-            self._append_blocks(row, cached.new_block_ids)
-
-    def _append_blocks(self, row: int, block_ids: tuple[list[int], ...]) -> None:
-        (new_ids,) = block_ids
-        if new_ids:
-            start = self._num_blocks[row]
-            end = self._num_blocks[row] = start + len(new_ids)
-            self._block_table[row, start:end] = new_ids
-            self._num_shown_blocks = -1
-
     def _remove(self, request_id: str) -> None:
-        row = self._rows.pop(request_id, None)
-        if row is not None:
-            self._states[row] = None
+        if self._rows.remove(request_id):
             self._prompt_logprobs_starts.pop(request_id, None)
-            self._free_rows.append(row)
             self._layout = self._sampling = self._decode = None
 
     def _lay_out(self, layout: BatchLayout, seq_lens: IntArray) -> tuple[torch.Tensor, AttentionMetadata]:
@@ -187,9 +143,9 @@ class InputBatch:
         num_requests, num_tokens, host_seq_lens = len(seq_lens), len(layout.token_rows), seq_lens.tolist()
         positions = seq_lens[layout.token_requests] + layout.token_offsets
         blocks, offsets = np.divmod(positions, self._block_size)
-        self._buffers.token_ids.array[:num_tokens] = self._token_ids[layout.token_rows, positions]
+        self._buffers.token_ids.array[:num_tokens] = self._rows.token_ids[layout.token_rows, positions]
         self._buffers.positions.array[:num_tokens] = positions
-        slots = self._block_table[layout.token_rows, blocks] * self._block_size + offsets
+        slots = self._rows.block_table[layout.token_rows, blocks] * self._block_size + offsets
         self._buffers.slots.array[:num_tokens] = slots
         self._buffers.seq_lens.array[:num_requests] = seq_lens
         return self._buffers.token_ids.publish(num_tokens), AttentionMetadata(
@@ -204,10 +160,10 @@ class InputBatch:
 
     def _show_blocks(self, rows: IntArray, max_seq_len: int) -> torch.Tensor:
         """Returns the block tables [R, blocks]; copies them unless the buffer has them from the last step."""
-        num_blocks = min(-(-max_seq_len // self._block_size) + _SPARE_BLOCKS, self._block_table.shape[1])
-        if num_blocks != self._num_shown_blocks:
-            self._buffers.block_tables.array[: len(rows), :num_blocks] = self._block_table[rows, :num_blocks]
-            self._num_shown_blocks = num_blocks
+        num_blocks = min(-(-max_seq_len // self._block_size) + _SPARE_BLOCKS, self._rows.block_table.shape[1])
+        if num_blocks != self._num_shown_blocks or self._rows.has_new_blocks:
+            self._buffers.block_tables.array[: len(rows), :num_blocks] = self._rows.block_table[rows, :num_blocks]
+            self._num_shown_blocks, self._rows.has_new_blocks = num_blocks, False
         return self._buffers.block_tables.publish(len(rows), num_blocks)
 
     def _prepare_prompt_rows(self, layout: BatchLayout, seq_lens: IntArray) -> PromptRows | None:
@@ -224,10 +180,9 @@ class InputBatch:
 
     def _prompt_rows_of(self, request_id: str, start: int, end: int, offset: int) -> PromptRows:
         """Returns those among the positions [start, end) of a request; forgets it once its prompt is done."""
-        row = self._rows[request_id]
-        state = self._states[row]
-        assert state is not None, f"request {request_id} has a row without a state"
-        last = self._num_prompt[row] - 1
+        row = self._rows.indices[request_id]
+        state = self._rows.state(row)
+        last = self._rows.num_prompt[row] - 1
         first, stop = max(start, self._prompt_logprobs_starts[request_id]), min(end, last)
         if stop == last:
             del self._prompt_logprobs_starts[request_id]
@@ -235,7 +190,7 @@ class InputBatch:
         return PromptRows(
             request_ids=[request_id] * len(positions),
             indices=positions + offset,
-            token_ids=self._token_ids[row, positions + 1].astype(np.int64),
+            token_ids=self._rows.token_ids[row, positions + 1].astype(np.int64),
             num_top_logprobs=np.full(len(positions), state.params.prompt_logprobs, dtype=np.int64),
         )
 
@@ -244,10 +199,13 @@ class InputBatch:
         sampling = self._sampling
         is_same = rows is self._sampled_rows or np.array_equal(rows, self._sampled_rows)
         if sampling is None or not is_same:
-            states = [state for row in rows.tolist() if (state := self._states[row]) is not None]
+            states = [self._rows.state(row) for row in rows.tolist()]
             sampling = SamplingMetadata.build(states, self._vocab_size, self._device)
             self._sampling, self._sampled_rows = sampling, rows
-        sampling.output_positions[:] = _numbers_of(rows, self._num_tokens) - _numbers_of(rows, self._num_prompt)
+        num_tokens, num_prompt = (
+            _numbers_of(rows, numbers) for numbers in (self._rows.num_tokens, self._rows.num_prompt)
+        )
+        sampling.output_positions[:] = num_tokens - num_prompt
         return sampling
 
 
