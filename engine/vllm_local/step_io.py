@@ -5,9 +5,9 @@ A runner could therefore live in another process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from vllm_local.outputs import TokenLogprobs
     from vllm_local.sampling_params import SamplingParams
+
+
+CachedRequest: TypeAlias = tuple[str, list[int], tuple[list[int], ...], int]
+"""One request's part of `CachedRequestData`."""
 
 
 @dataclass(slots=True)
@@ -53,19 +57,26 @@ class NewRequestData:
 
 @dataclass(slots=True)
 class CachedRequestData:
-    """What changed for a request that the runner knows.
+    """What changed for the requests that the runner knows: lists with an entry for each request, as vLLM has them.
+
+    Most steps have nothing else, so they are spared an object a request.
 
     Attributes:
-        request_id: The request.
-        new_token_ids: Tokens appended since the runner last heard of it (sampled, accepted or forced).
+        request_ids: The requests.
+        new_token_ids: Tokens appended since the runner last heard of each (sampled, accepted or forced).
         new_block_ids: Blocks appended to its block table, one list a KV group.
         num_computed_tokens: Tokens whose K and V are in the cache before this step.
     """
 
-    request_id: str
-    new_token_ids: list[int]
-    new_block_ids: tuple[list[int], ...]
-    num_computed_tokens: int
+    request_ids: list[str] = field(default_factory=list)
+    new_token_ids: list[list[int]] = field(default_factory=list)
+    new_block_ids: list[tuple[list[int], ...]] = field(default_factory=list)
+    num_computed_tokens: list[int] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[CachedRequest]:
+        """Yields what changed for each request, in the order of the attributes."""
+        columns = (self.request_ids, self.new_token_ids, self.new_block_ids, self.num_computed_tokens)
+        return zip(*columns, strict=True)
 
 
 @dataclass(slots=True)
@@ -74,7 +85,7 @@ class SchedulerOutput:
 
     Attributes:
         scheduled_new_requests: Requests the runner does not know.
-        scheduled_cached_requests: Requests it knows.
+        scheduled_cached_requests: What changed for those it knows.
         num_scheduled_tokens: Tokens to compute, by request id, in the order of the batch.
         finished_request_ids: Requests whose rows the runner drops before the step.
         preempted_request_ids: The same; they may come back as new ones, also in this very step.
@@ -83,7 +94,7 @@ class SchedulerOutput:
     """
 
     scheduled_new_requests: list[NewRequestData] = field(default_factory=list)
-    scheduled_cached_requests: list[CachedRequestData] = field(default_factory=list)
+    scheduled_cached_requests: CachedRequestData = field(default_factory=CachedRequestData)
     num_scheduled_tokens: dict[str, int] = field(default_factory=dict)
     finished_request_ids: Sequence[str] = ()
     preempted_request_ids: Sequence[str] = ()

@@ -74,10 +74,10 @@ class FakeModelRunner:
             self.rows.pop(request_id, None)
         for data in scheduled.scheduled_new_requests:
             self.rows[data.request_id] = [list(data.token_ids), data.num_computed_tokens, data]
-        for data in scheduled.scheduled_cached_requests:
-            row = self.rows[data.request_id]
-            row[0] += data.new_token_ids
-            row[1] = data.num_computed_tokens
+        for request_id, new_token_ids, _, num_computed_tokens in scheduled.scheduled_cached_requests:
+            row = self.rows[request_id]
+            row[0] += new_token_ids
+            row[1] = num_computed_tokens
         result = ModelRunnerOutput(errors={key: value for key, value in self.errors.items() if key in self.rows})
         for request_id, count in scheduled.num_scheduled_tokens.items():
             self._sample(request_id, count, result)

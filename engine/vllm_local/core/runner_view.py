@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from vllm_local.request import Request
-from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
+from vllm_local.step_io import NewRequestData, SchedulerOutput
 
 
 class RunnerView:
@@ -64,9 +64,11 @@ class RunnerView:
         # What it has not heard of is behind the prompt, which it was told as a whole.
         num_unsent = num_tokens - self._num_sent_tokens[request_id]
         new_token_ids = request.output_token_ids[-num_unsent:] if num_unsent else []
-        # By position: names double what it costs to make one.
-        changed = CachedRequestData(request_id, new_token_ids, new_block_ids, request.num_computed_tokens)
-        step.scheduled_cached_requests.append(changed)
+        changed = step.scheduled_cached_requests
+        changed.request_ids.append(request_id)
+        changed.new_token_ids.append(new_token_ids)
+        changed.new_block_ids.append(new_block_ids)
+        changed.num_computed_tokens.append(request.num_computed_tokens)
         self._num_sent_tokens[request_id] = num_tokens
 
     def drop_preempted(self, request: Request) -> None:

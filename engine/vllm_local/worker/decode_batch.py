@@ -68,7 +68,7 @@ class DecodeBatch:
         self._output_positions = inputs.sampling.output_positions.data
         self._shown_block_tables = buffers.block_tables.array[:, : inputs.attention.block_tables.shape[1]]
 
-    def leads_to(self, scheduled: Sequence[str], known: Sequence[CachedRequestData]) -> bool:
+    def leads_to(self, scheduled: Sequence[str], known: CachedRequestData) -> bool:
         """Whether the next step is of the same kind and needs no longer block tables.
 
         Args:
@@ -78,27 +78,26 @@ class DecodeBatch:
         request_ids, seq_lens = self._inputs.request_ids, self._inputs.attention.host_seq_lens
         return (
             scheduled == request_ids
-            and [item.request_id for item in known] == request_ids
-            and [item.num_computed_tokens for item in known] == seq_lens
-            and [len(item.new_token_ids) for item in known] == self._ones
+            and known.request_ids == request_ids
+            and known.num_computed_tokens == seq_lens
+            and list(map(len, known.new_token_ids)) == self._ones
             and max(seq_lens) < self._max_seq_len
         )
 
-    def advance(self, known: Sequence[CachedRequestData]) -> StepInputs:
+    def advance(self, known: CachedRequestData) -> StepInputs:
         """Brings the rows up to date, and returns the next step's inputs: the same objects, with its numbers in them.
 
         Args:
             known: What changed for the requests, as `leads_to` has seen it.
         """
         rows, block_size, seq_lens = self._rows, self._block_size, self._inputs.attention.host_seq_lens
-        for index, item, row in zip(range(len(known)), known, self._row_indices, strict=True):
+        for index, row in enumerate(self._row_indices):
             position = seq_lens[index]
-            end = position + 1
-            self._token_ids[index] = rows.token_memory[row, position] = item.new_token_ids[0]
+            self._token_ids[index] = rows.token_memory[row, position] = known.new_token_ids[index][0]
             self._positions[index] = rows.num_computed[row] = position
-            self._seq_lens[index] = seq_lens[index] = rows.num_tokens[row] = end
+            self._seq_lens[index] = seq_lens[index] = rows.num_tokens[row] = position + 1
             self._output_positions[index] += 1
-            (added,) = item.new_block_ids
+            (added,) = known.new_block_ids[index]
             if added:
                 rows.append_blocks(row, added)
             if position % block_size:
@@ -108,6 +107,6 @@ class DecodeBatch:
                 self._shown_block_tables[index, position // block_size] = block_id
                 self._slots[index] = block_id * block_size
         for index in self._followers:
-            rows.state(self._row_indices[index]).append(known[index].new_token_ids)
+            rows.state(self._row_indices[index]).append(known.new_token_ids[index])
         self._buffers.send()
         return self._inputs

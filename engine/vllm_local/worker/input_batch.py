@@ -10,6 +10,7 @@ import torch
 
 from vllm_local.kernels.interface import AttentionMetadata
 from vllm_local.sampling.sampling_metadata import SamplingMetadata
+from vllm_local.step_io import CachedRequestData
 from vllm_local.worker.batch_layout import BatchLayout, IntArray
 from vllm_local.worker.decode_batch import DecodeBatch
 from vllm_local.worker.prompt_rows import PromptRows
@@ -19,7 +20,7 @@ from vllm_local.worker.step_inputs import StepInputs
 
 if TYPE_CHECKING:
     from vllm_local.config import ResolvedConfig
-    from vllm_local.step_io import CachedRequestData, NewRequestData, SchedulerOutput
+    from vllm_local.step_io import NewRequestData, SchedulerOutput
 
 _SPARE_BLOCKS = 8
 """Columns of the block tables behind those in use, so that steps of decoding need no longer tables for a while."""
@@ -55,7 +56,7 @@ class InputBatch:
         self._buffers = StepBuffers.allocate(num_tokens, num_rows, max_blocks, device)
         # The last step, if it is one that nearly all others follow from, and what has changed since.
         self._decode: DecodeBatch | None = None
-        self._changes: Sequence[CachedRequestData] = ()
+        self._changes = CachedRequestData()
 
     @property
     def request_ids(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from vllm_local.sampling.sampling_metadata import SamplingState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vllm_local.step_io import CachedRequestData, NewRequestData
+    from vllm_local.step_io import CachedRequest, NewRequestData
 
 
 class RequestRows:
@@ -80,21 +80,22 @@ class RequestRows:
         self._num_blocks[row] = 0
         self.append_blocks(row, *new.block_ids)
 
-    def extend(self, cached: CachedRequestData) -> None:
+    def extend(self, cached: CachedRequest) -> None:
         """Takes note of what changed for a request."""
-        row = self.indices[cached.request_id]
-        self.num_computed[row] = cached.num_computed_tokens
-        if cached.new_token_ids:
+        request_id, new_token_ids, new_block_ids, num_computed_tokens = cached
+        row = self.indices[request_id]
+        self.num_computed[row] = num_computed_tokens
+        if new_token_ids:
             end = self.num_tokens[row]
             # One by one, and not by numpy, which takes longer to look at a list than there are tokens in it.
-            for token_id in cached.new_token_ids:
+            for token_id in new_token_ids:
                 self.token_memory[row, end] = token_id
                 end += 1
             self.num_tokens[row] = end
             state = self.state(row)
             if state.follows_answer:
-                state.append(cached.new_token_ids)
-        self.append_blocks(row, *cached.new_block_ids)
+                state.append(new_token_ids)
+        self.append_blocks(row, *new_block_ids)
 
     def append_blocks(self, row: int, block_ids: Sequence[int]) -> None:
         """Appends to a row's blocks, those of the one KV group that there is."""

@@ -180,7 +180,7 @@ class FakeRunner:
         for data in scheduled.scheduled_new_requests:
             self._add(data)
         self._update(scheduled)
-        described = [data.request_id for data in scheduled.scheduled_cached_requests]
+        described = list(scheduled.scheduled_cached_requests.request_ids)
         described += [data.request_id for data in scheduled.scheduled_new_requests]
         assert sorted(described) == sorted(scheduled.num_scheduled_tokens), "every scheduled request, and once"
         self._write(scheduled)
@@ -251,15 +251,14 @@ class FakeRunner:
         self.rows[data.request_id] = row
 
     def _update(self, scheduled):
-        for data in scheduled.scheduled_cached_requests:
-            row = self.rows[data.request_id]
-            (new_block_ids,) = data.new_block_ids
-            self._append(row, data.new_token_ids)
+        for request_id, new_token_ids, (new_block_ids,), num_computed_tokens in scheduled.scheduled_cached_requests:
+            row = self.rows[request_id]
+            self._append(row, new_token_ids)
             row.block_ids += new_block_ids
             # The last token is computed once more where what was sampled behind it was not taken.
-            is_repeated = data.num_computed_tokens == row.num_computed_tokens - 1 and not data.new_token_ids
-            assert is_repeated or row.num_computed_tokens == data.num_computed_tokens, f"{data.request_id} jumped"
-            row.num_computed_tokens = data.num_computed_tokens
+            is_repeated = num_computed_tokens == row.num_computed_tokens - 1 and not new_token_ids
+            assert is_repeated or row.num_computed_tokens == num_computed_tokens, f"{request_id} jumped"
+            row.num_computed_tokens = num_computed_tokens
 
     @staticmethod
     def _append(row, token_ids):

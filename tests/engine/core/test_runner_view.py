@@ -36,9 +36,7 @@ def test_a_known_request_goes_out_as_what_changed(view):
     step = SchedulerOutput()
     view.add_cached(step, request, ([6],))
     view.add_cached(step, request, ([],))
-    first, second = step.scheduled_cached_requests
-    assert (first.new_token_ids, first.new_block_ids, first.num_computed_tokens) == ([4, 5], ([6],), 3)
-    assert (second.new_token_ids, second.new_block_ids) == ([], ([],))
+    assert list(step.scheduled_cached_requests) == [("a", [4, 5], ([6],), 3), ("a", [], ([],), 3)]
 
 
 def test_drops_go_out_once_and_only_for_what_is_known(view):

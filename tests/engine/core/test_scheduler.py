@@ -51,7 +51,7 @@ class TestTokenBudget:
         scheduled, _ = run_step(scheduler, runner)
         assert list(scheduled.num_scheduled_tokens.items()) == [("a", 1), ("b", 9)]
         assert scheduled.total_num_scheduled_tokens == 10
-        assert [data.request_id for data in scheduled.scheduled_cached_requests] == ["a"]
+        assert scheduled.scheduled_cached_requests.request_ids == ["a"]
         assert [data.request_id for data in scheduled.scheduled_new_requests] == ["b"]
 
     def test_a_long_prompt_ahead_leaves_every_running_request_its_token(self):

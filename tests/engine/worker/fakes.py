@@ -123,7 +123,7 @@ def new(
 
 
 def cached(request_id, computed, tokens=(), blocks=()):
-    return CachedRequestData(request_id, list(tokens), (list(blocks),), computed)
+    return request_id, list(tokens), (list(blocks),), computed
 
 
 def blocks_in_use(inputs):
@@ -135,7 +135,7 @@ def blocks_in_use(inputs):
 def step(num_scheduled, *, new=(), cached=(), finished=(), preempted=()):
     return SchedulerOutput(
         scheduled_new_requests=list(new),
-        scheduled_cached_requests=list(cached),
+        scheduled_cached_requests=CachedRequestData(*map(list, zip(*cached, strict=True))),
         num_scheduled_tokens=dict(num_scheduled),
         finished_request_ids=list(finished),
         preempted_request_ids=list(preempted),
