@@ -308,7 +308,8 @@ class SentenceSampler:
     def _being(self) -> Being:
         subject: Subject = self._subject()
         if self._chance(0.4):
-            noun = self._pick(self._nouns({"thing", "animal", "clothes"}))
+            movable = [noun for noun in self._nouns({"thing", "animal", "clothes"}) if "building" not in noun.tags]
+            noun = self._pick(movable)
             plural = "plonly" in noun.tags or (not noun.tags & {"one", "nopl"} and self._chance(0.2))
             subject = NounPhrase(noun, self._pick(("the", "the", *POSSESSIVES)), plural)
         times = [item for item in self._lexicon.adverbials if item.kind == "time" and item.key != "often"]
