@@ -42,7 +42,7 @@ def check_finish(request: Request, max_model_len: int) -> Finish | None:
         if token_id in request.eos_token_ids and not request.sampling_params.ignore_eos:
             return _END_TOKEN
         return Finish(FinishReason.STOP, token_id, has_end_token=True)
-    if num_output_tokens >= request.max_tokens or request.num_prompt_tokens + num_output_tokens >= max_model_len:
+    if num_output_tokens >= request.max_tokens or request.num_tokens >= max_model_len:
         return _LENGTH
     return None
 
