@@ -1,5 +1,6 @@
 import asyncio
 import contextvars
+import functools
 import threading
 import time
 from concurrent.futures import Future
@@ -63,15 +64,21 @@ def test_calls_see_the_callers_context():
 @pytest.mark.parametrize("leave", ["error", "close"])
 def test_leaving_aborts_what_runs_and_drops_what_waits(leave):
     requests = [Request() for _ in range(4)]
-    failed = threading.Event()
+    # A call that has not begun when the caller leaves is dropped.
+    begun = threading.Barrier(3)
 
     def first():
+        begun.wait(10)
         if leave == "error":
-            failed.set()
             raise KeyError
         return "first"
 
-    completed: Any = run_concurrently([first, *(request.run for request in requests)], 3)
+    def run(request):
+        begun.wait(10)
+        request.run()
+
+    running = [functools.partial(run, request) for request in requests[:2]]
+    completed: Any = run_concurrently([first, *running, *(request.run for request in requests[2:])], 3)
     if leave == "error":
         with pytest.raises(KeyError):
             list(completed)
@@ -119,14 +126,16 @@ def test_the_result_of_a_future_or_its_error():
 def test_a_batch_that_is_given_up_waits_no_longer():
     never: Future[str] = Future()
     errors = []
+    begun = threading.Barrier(3)
 
     def wait():
+        begun.wait(10)
         try:
             result_for_current_batch(never)
         except LocalRequestAbortedError as error:
             errors.append(str(error))
 
-    completed: Any = run_concurrently([lambda: "first", wait, wait], 3)
+    completed: Any = run_concurrently([lambda: begun.wait(10), wait, wait], 3)
     next(completed)
     completed.close()
     assert errors == ["The batch was given up while the model was loading."] * 2
