@@ -16,6 +16,14 @@ namespace {
 constexpr int64_t kFirstCandidates = 80;
 // Values beyond the top_k largest that are looked at, since the temperature may round a few of them to the same.
 constexpr int64_t kTies = 16;
+// One block of so many tells how the mass is spread over exponents, and by so much it may be wrong.
+constexpr int64_t kSampledBlocks = 16;
+constexpr double kSampleError = 0.02;
+// Tokens that are asked at once whether one of them is in a bin.
+constexpr int kBinStretch = 32;
+// A search for a threshold begins with a step of that size, and ends where it is passed by one in so many too many.
+constexpr float kFirstStep = 1.0f;
+constexpr int64_t kManyMore = 8;
 // Shares of a mass that are this near to each other are not told apart: its sums are rounded.
 constexpr double kRounding = 1e-4;
 
@@ -61,33 +69,43 @@ struct Rows {
 
   RowBlocks all_blocks(int64_t index) const { return {row(index), vocab_size, 0, num_blocks}; }
 
-  // Runs function(row, blocks) on all threads, each with its share of all the rows' blocks.
-  template <typename Function>
-  void for_blocks(const Function& function) const {
+  // Calls scan(row, blocks) for all blocks and then finish(row), for each row. A thread takes whole rows, which its caches
+  // hold meanwhile; of the rows that are left over, too few for all threads, each scans a share of the blocks.
+  template <typename Scan, typename Finish>
+  void for_rows(const Scan& scan, const Finish& finish) const {
+    std::atomic<int64_t> next{0}, next_left{0};
+    int64_t whole = 0;
     parallel([&](int thread, int num_threads) {
-      const Share share = share_of(num_rows * num_blocks, thread, num_threads);
-      for (int64_t begin = share.begin; begin < share.end;) {
-        const int64_t index = begin / num_blocks, start = index * num_blocks;
-        const int64_t end = std::min(share.end, start + num_blocks);
-        function(index, RowBlocks{row(index), vocab_size, begin - start, end - start});
-        begin = end;
+      const int64_t end = num_rows - num_rows % num_threads;
+      if (thread == 0) whole = end;
+      for (int64_t index = next++; index < end; index = next++) {
+        scan(index, all_blocks(index));
+        finish(index);
       }
+      scan_share(end, thread, num_threads, scan);
     });
-  }
-
-  // Runs function(row) for each row.
-  template <typename Function>
-  void for_rows(const Function& function) const {
-    if (num_rows == 1) return function(static_cast<int64_t>(0));
-    std::atomic<int64_t> next{0};
+    if (num_rows - whole == 1) return finish(whole);
+    if (num_rows == whole) return;
     parallel([&](int, int) {
-      for (int64_t index = next++; index < num_rows; index = next++) function(index);
+      for (int64_t index = whole + next_left++; index < num_rows; index = whole + next_left++) finish(index);
     });
   }
 
   float* maxima_of(int64_t index) { return maxima.data() + index * num_blocks; }
   float* sums_of(int64_t index) { return sums.data() + index * num_blocks; }
   float* plain_sums_of(int64_t index) { return plain_sums.data() + index * num_blocks; }
+
+  // Calls scan(row, blocks) for a thread's share of the blocks of the last rows.
+  template <typename Scan>
+  void scan_share(int64_t first_row, int thread, int num_threads, const Scan& scan) const {
+    const Share share = share_of((num_rows - first_row) * num_blocks, thread, num_threads);
+    for (int64_t begin = share.begin; begin < share.end;) {
+      const int64_t row_begin = begin / num_blocks * num_blocks, end = std::min(share.end, row_begin + num_blocks);
+      const int64_t index = first_row + begin / num_blocks;
+      scan(index, RowBlocks{row(index), vocab_size, begin - row_begin, end - row_begin});
+      begin = end;
+    }
+  }
 
   // A row's largest value among those of its blocks; NaN or infinity where it holds one of them.
   float find_largest(int64_t index, const SamplingKernels& kernels) {
@@ -150,48 +168,79 @@ int64_t pick(const Number* weights, int64_t count, double* uniform) {
   return index;
 }
 
+// A number that `count` or somewhat more of the values have or exceed, found by halving; the largest value is finite.
+float threshold_of(const float* values, int64_t num_values, float largest, int64_t count,
+                   const SamplingKernels& kernels) {
+  if (count >= num_values) return -INFINITY;
+  const RowBlocks all = {values, num_values, 0, (num_values + kTokenBlock - 1) / kTokenBlock};
+  const auto enough = [&](float value) {
+    return kernels.count_above(all, std::nextafter(value, -INFINITY)) - count;
+  };
+  float above = largest, below = largest, step = kFirstStep;
+  int64_t more = enough(below);
+  for (; more < 0 && below > -INFINITY; step *= 2) {
+    above = below;
+    below -= step;
+    more = enough(below);
+  }
+  while (more > count / kManyMore) {
+    const float middle = below + (above - below) / 2;
+    if (!(middle > below && middle < above)) break;
+    const int64_t found = enough(middle);
+    (found < 0 ? above : below) = middle;
+    if (found >= 0) more = found;
+  }
+  return below;
+}
+
+// Lists the tokens whose values are at least so large. Returns how many there are; there is room for all, and more.
+int64_t list_from(float value, const RowBlocks& blocks, const float* maxima, const SamplingKernels& kernels,
+                  std::vector<int32_t>* tokens) {
+  static thread_local std::vector<int32_t> wanted;
+  wanted.resize(blocks.end);
+  tokens->resize(blocks.end * kTokenBlock + kListSlack);
+  int64_t num_wanted = 0;
+  for (int64_t block = 0; block < blocks.end; block++) {
+    wanted[num_wanted] = static_cast<int32_t>(block);
+    num_wanted += maxima[block] >= value ? 1 : 0;
+  }
+  int64_t count = kernels.list_from(blocks.row, blocks.vocab_size, wanted.data(), num_wanted, value, tokens->data());
+  // The last block is filled up with impossible tokens.
+  while (count > 0 && (*tokens)[count - 1] >= blocks.vocab_size) count--;
+  return count;
+}
+
 // The `count` largest values of a row, all that equal the last of them, and maybe more; best first.
-void collect(const RowBlocks& blocks, const float* maxima, int64_t count, std::vector<Candidate>* candidates) {
-  static thread_local std::vector<float> sorted;
+void collect(const RowBlocks& blocks, const float* maxima, float largest, int64_t count,
+             const SamplingKernels& kernels, std::vector<Candidate>* candidates) {
+  static thread_local std::vector<int32_t> tokens;
+  // So many blocks have a value of the threshold's size, one each; or else so many tokens.
+  const bool by_blocks = count <= blocks.end;
+  const float threshold = by_blocks ? threshold_of(maxima, blocks.end, largest, count, kernels)
+                                    : threshold_of(blocks.row, blocks.vocab_size, largest, count, kernels);
+  const int64_t found = list_from(threshold, blocks, maxima, kernels, &tokens);
   candidates->clear();
-  const int64_t num_blocks = blocks.end;
-  float threshold = -INFINITY;
-  if (count <= num_blocks) {
-    // So many blocks have a value of that size or more, one each.
-    sorted.assign(maxima, maxima + num_blocks);
-    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
-    threshold = sorted[count - 1];
-  } else if (count < blocks.vocab_size) {
-    sorted.assign(blocks.row, blocks.row + blocks.vocab_size);
-    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<float>());
-    threshold = sorted[count - 1];
-  }
-  for (int64_t block = 0; block < num_blocks; block++) {
-    if (maxima[block] < threshold) continue;
-    const int64_t end = std::min(blocks.vocab_size, (block + 1) * kTokenBlock);
-    for (int64_t token = block * kTokenBlock; token < end; token++) {
-      const float value = blocks.row[token];
-      if (value >= threshold) candidates->push_back({value, static_cast<int32_t>(token)});
-    }
-  }
+  for (int64_t i = 0; i < found; i++) candidates->push_back({blocks.row[tokens[i]], tokens[i]});
   sort(candidates);
 }
 
 // The largest values of a row, looked up once for all who need some.
 class BestOfRow {
  public:
-  BestOfRow(const RowBlocks& blocks, const float* maxima) : blocks_(blocks), maxima_(maxima) {}
+  BestOfRow(const RowBlocks& blocks, const float* maxima, const SamplingKernels& kernels)
+      : blocks_(blocks), maxima_(maxima), kernels_(kernels) {}
 
   // The `count` largest values of the row, and maybe more, best first; they last until the thread looks at another row.
-  const std::vector<Candidate>& first(int64_t count) {
+  const std::vector<Candidate>& first(float largest, int64_t count) {
     static thread_local std::vector<Candidate> candidates;
-    if (count > count_) collect(blocks_, maxima_, count_ = count, &candidates);
+    if (count > count_) collect(blocks_, maxima_, largest, count_ = count, kernels_, &candidates);
     return candidates;
   }
 
  private:
   const RowBlocks blocks_;
   const float* maxima_;
+  const SamplingKernels& kernels_;
   int64_t count_ = 0;
 };
 
@@ -260,69 +309,116 @@ struct Drawing {
   double mass;
 };
 
-// The candidates of one bin, best first, and their weights.
-void collect_bin(const Drawing& drawing, float least_exponent, const uint16_t* bins, int bin,
-                 std::vector<Candidate>* candidates, std::vector<double>* weights) {
-  const RowBlocks& row = drawing.blocks;
-  candidates->clear();
-  for_stretches_from(least_exponent, row, drawing.maxima, drawing.weighing, [&](const RowBlocks& blocks) {
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-      const int64_t begin = block * kTokenBlock, end = std::min(row.vocab_size, begin + kTokenBlock);
-      // Most blocks have none, which compilers find out many tokens at a time.
-      int found = 0;
-      for (int i = 0; i < kTokenBlock; i++) found |= bins[begin + i] == bin;
+// Tokens whose exponents are large enough, each in a bin, and each bin's mass; bins lie in the order of the tokens.
+class Bins {
+ public:
+  // Takes in the tokens from an exponent up. Returns their mass.
+  double fill(const Drawing& drawing, float least_exponent, const SamplingKernels& kernels) {
+    const Weighing& weighing = drawing.weighing;
+    const float value = weighing.largest + least_exponent / weighing.scale;
+    count_ = list_from(value, drawing.blocks, drawing.maxima, kernels, &tokens_);
+    const int64_t num_blocks = (count_ + kTokenBlock - 1) / kTokenBlock;
+    values_.resize(tokens_.size());
+    weights_.resize(tokens_.size());
+    bins_.resize(tokens_.size() + kBinStretch);
+    for (int64_t i = 0; i < count_; i++) values_[i] = drawing.blocks.row[tokens_[i]];
+    kernels.block_weights({values_.data(), count_, 0, num_blocks}, weighing, weights_.data());
+    find_bins(weighing, least_exponent);
+    double sums[kExponentBins * kBinSums] = {};
+    for (int64_t i = 0; i < count_; i++) sums[bins_[i] * kBinSums + i % kBinSums] += weights_[i];
+    for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
+    return sum_of(masses, kExponentBins);
+  }
+
+  // The candidates of one bin, best first, and their weights.
+  void collect(int bin, const Weighing& weighing, std::vector<Candidate>* candidates,
+               std::vector<double>* weights) const {
+    candidates->clear();
+    for (int64_t begin = 0; begin < count_; begin += kBinStretch) {
+      const uint16_t* bins = bins_.data() + begin;
+      // Most stretches have none, which compilers find out many tokens at a time.
+      uint16_t found = 0;
+      for (int i = 0; i < kBinStretch; i++) found |= bins[i] == static_cast<uint16_t>(bin) ? 1 : 0;
       if (found == 0) continue;
-      for (int64_t token = begin; token < end; token++) {
-        if (bins[token] == bin) candidates->push_back({row.row[token], static_cast<int32_t>(token)});
+      for (int64_t i = begin; i < begin + kBinStretch; i++) {
+        if (bins_[i] == bin) candidates->push_back({values_[i], tokens_[i]});
       }
     }
-  });
-  sort(candidates);
-  weigh(*candidates, drawing.weighing, drawing.weighing.least, weights);
+    sort(candidates);
+    weigh(*candidates, weighing, weighing.least, weights);
+  }
+
+  double masses[kExponentBins];
+
+ private:
+  // Finds each token's bin, and fills up the last stretch.
+  void find_bins(const Weighing& weighing, float least_exponent) {
+    const float scale = kExponentBins / least_exponent;
+    for (int64_t i = 0; i < count_; i++) {
+      const float bin = (values_[i] - weighing.largest) * weighing.scale * scale;
+      bins_[i] = static_cast<uint16_t>(static_cast<int32_t>(std::min(bin, kExponentBins - 1.0f)));
+    }
+    std::fill_n(bins_.begin() + count_, kBinStretch, kNoBin);
+  }
+
+  std::vector<int32_t> tokens_;
+  std::vector<float> values_;
+  std::vector<float> weights_;
+  std::vector<uint16_t> bins_;
+  int64_t count_ = 0;
+};
+
+// Which of the kHeadExponents is likely the first whose tokens have a mass, or kNumHeads: of the best tokens it is known
+// what they have, of the others a sample of the blocks tells.
+int likely_head(const Drawing& drawing, double mass, const std::vector<Candidate>& best, const SamplingKernels& kernels) {
+  double heads[kNumHeads] = {};
+  for (int64_t block = 0; block < drawing.blocks.end; block += kSampledBlocks) {
+    kernels.add_heads({drawing.blocks.row, drawing.blocks.vocab_size, block, block + 1}, drawing.weighing, heads);
+  }
+  for (double& head : heads) head *= kSampledBlocks;
+  for (const Candidate& candidate : best) {
+    const float exponent = exponent_of(candidate, drawing.weighing);
+    const bool is_sampled = candidate.token / kTokenBlock % kSampledBlocks == 0;
+    if (exponent < drawing.weighing.least) continue;
+    const double weight = std::exp2(static_cast<double>(exponent)) * (is_sampled ? 1 - kSampledBlocks : 1);
+    for (int head = 0; head < kNumHeads; head++) heads[head] += exponent >= kHeadExponents[head] ? weight : 0.0;
+  }
+  return static_cast<int>(std::find_if(heads, heads + kNumHeads, [&](double head) { return head > mass; }) - heads);
 }
 
-// An exponent that is smaller than that of any token that top_p keeps: one whose head has the mass that it asks for;
-// else one so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
-float least_exponent_kept(const Drawing& drawing, double top_p, const SamplingKernels& kernels) {
-  double heads[kNumHeads] = {};
-  for_stretches_from(kHeadExponents[kNumHeads - 1], drawing.blocks, drawing.maxima, drawing.weighing,
-                     [&](const RowBlocks& blocks) { kernels.add_heads(blocks, drawing.weighing, heads); });
-  for (int head = 0; head < kNumHeads; head++) {
-    if (heads[head] > (top_p + kRounding) * drawing.mass) return kHeadExponents[head];
-  }
+// An exponent so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
+float least_exponent_kept(const Drawing& drawing, double top_p) {
   const double exponent = std::log2((1.0 - top_p) * drawing.mass / static_cast<double>(drawing.blocks.vocab_size));
   return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
 }
 
-// Writes each token's bin, in blocks that have any, and each bin's mass.
-void fill_bins(const Drawing& drawing, float least_exponent, const SamplingKernels& kernels, uint16_t* bins,
-               double* masses) {
-  double sums[kExponentBins * kBinSums] = {};
-  for_stretches_from(least_exponent, drawing.blocks, drawing.maxima, drawing.weighing, [&](const RowBlocks& blocks) {
-    kernels.fill_bins(blocks, drawing.weighing, least_exponent, sums, bins + blocks.begin * kTokenBlock);
-  });
-  for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
+// Fills bins with all tokens that top_p keeps, and not many more.
+void fill_with_kept(const Drawing& drawing, double top_p, const std::vector<Candidate>& best,
+                    const SamplingKernels& kernels, Bins* bins) {
+  const double needed = (top_p + kRounding) * drawing.mass;
+  for (int head = likely_head(drawing, needed + kSampleError * drawing.mass, best, kernels); head < kNumHeads; head++) {
+    if (bins->fill(drawing, kHeadExponents[head], kernels) > needed) return;
+  }
+  bins->fill(drawing, least_exponent_kept(drawing, top_p), kernels);
 }
 
-// Draws where many tokens share the mass that top_p asks for. Bins of exponents lie in the order of the tokens, so only
-// two of them have to be sorted: the one in which the mass is reached, and the one that is drawn.
-int64_t draw_from_bins(const Drawing& drawing, double top_p, double uniform, const SamplingKernels& kernels) {
+// Draws where many tokens share the mass that top_p asks for. Only two bins have to be sorted: the one in which the mass
+// is reached, and the one that is drawn.
+int64_t draw_from_bins(const Drawing& drawing, double top_p, double uniform, const std::vector<Candidate>& best,
+                       const SamplingKernels& kernels) {
+  static thread_local Bins bins;
   static thread_local std::vector<Candidate> candidates;
   static thread_local std::vector<double> weights;
-  static thread_local std::vector<uint16_t> bins;
-  double masses[kExponentBins];
-  bins.resize(drawing.blocks.end * kTokenBlock);
+  fill_with_kept(drawing, top_p, best, kernels, &bins);
   const double needed = top_p * drawing.mass;
-  const float least_exponent = least_exponent_kept(drawing, top_p, kernels);
-  fill_bins(drawing, least_exponent, kernels, bins.data(), masses);
   double before = 0.0;
   int last = 0;
-  for (; last + 1 < kExponentBins && before + masses[last] < needed; last++) before += masses[last];
-  collect_bin(drawing, least_exponent, bins.data(), last, &candidates, &weights);
+  for (; last + 1 < kExponentBins && before + bins.masses[last] < needed; last++) before += bins.masses[last];
+  bins.collect(last, drawing.weighing, &candidates, &weights);
   drop_tail(before, needed, &weights);
-  masses[last] = sum_of(weights.data(), static_cast<int64_t>(weights.size()));
-  const int bin = static_cast<int>(pick(masses, last + 1, &uniform));
-  if (bin != last) collect_bin(drawing, least_exponent, bins.data(), bin, &candidates, &weights);
+  bins.masses[last] = sum_of(weights.data(), static_cast<int64_t>(weights.size()));
+  const int bin = static_cast<int>(pick(bins.masses, last + 1, &uniform));
+  if (bin != last) bins.collect(bin, drawing.weighing, &candidates, &weights);
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
 
@@ -330,9 +426,9 @@ int64_t draw_filtered(const Drawing& drawing, const SamplingRow& row, double uni
                       const SamplingKernels& kernels) {
   static thread_local std::vector<double> weights;
   const int64_t count = row.top_k > 0 ? row.top_k + kTies : kFirstCandidates;
-  const std::vector<Candidate>& candidates = best->first(count);
+  const std::vector<Candidate>& candidates = best->first(drawing.weighing.largest, count);
   if (!filter(candidates, row, drawing.weighing, drawing.mass, count >= drawing.blocks.vocab_size, &weights)) {
-    return draw_from_bins(drawing, row.top_p, uniform, kernels);
+    return draw_from_bins(drawing, row.top_p, uniform, candidates, kernels);
   }
   return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
@@ -389,7 +485,7 @@ double describe_row(Rows* rows, int64_t index, float largest, int64_t place, con
   finish_sums(rows->all_blocks(index), rows->maxima_of(index), weighing, kernels, sums);
   const double log_mass = std::log(sum_of(sums, rows->num_blocks));
   const int64_t count = std::min(arguments.num_top[place], rows->vocab_size), first = place * arguments.top_stride;
-  const std::vector<Candidate>& candidates = best->first(count);
+  const std::vector<Candidate>& candidates = best->first(largest, count);
   for (int64_t i = 0; i < count; i++) {
     arguments.top_token_ids[first + i] = candidates[i].token;
     arguments.top_logprobs[first + i] = static_cast<double>(candidates[i].value - largest) - log_mass;
@@ -456,7 +552,7 @@ void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
   Rows& rows = rows_of_this_thread();
   rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride);
   const std::vector<int64_t> places = places_of_rows(arguments);
-  rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
+  const auto scan = [&](int64_t index, const RowBlocks& blocks) {
     const SamplingRow& row = arguments.rows[index];
     BlockSums wanted[2];
     int num_wanted = 0;
@@ -465,10 +561,10 @@ void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
       wanted[num_wanted++] = {scale_of(row), rows.sums_of(index)};
     }
     kernels.scan_blocks(blocks, wanted, num_wanted, rows.maxima_of(index));
-  });
+  };
   std::vector<double> log_masses(arguments.num_rows);
-  rows.for_rows([&](int64_t index) {
-    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index));
+  rows.for_rows(scan, [&](int64_t index) {
+    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index), kernels);
     if (shares_sums(arguments.rows[index], places[index])) {
       std::copy_n(rows.plain_sums_of(index), rows.num_blocks, rows.sums_of(index));
     }
@@ -486,15 +582,15 @@ void sample(const SampleArguments& arguments, const SamplingKernels& kernels) {
 void describe(const DescribeArguments& arguments, const SamplingKernels& kernels) {
   Rows& rows = rows_of_this_thread();
   rows.take(arguments.logits, arguments.num_rows, arguments.vocab_size, arguments.stride);
-  rows.for_blocks([&](int64_t index, const RowBlocks& blocks) {
+  const auto scan = [&](int64_t index, const RowBlocks& blocks) {
     const BlockSums wanted = {kLog2E, rows.plain_sums_of(index)};
     kernels.scan_blocks(blocks, &wanted, 1, rows.maxima_of(index));
-  });
+  };
   std::vector<int64_t> every(arguments.num_rows);
   std::iota(every.begin(), every.end(), 0);
   std::vector<double> log_masses(arguments.num_rows);
-  rows.for_rows([&](int64_t index) {
-    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index));
+  rows.for_rows(scan, [&](int64_t index) {
+    BestOfRow best(rows.all_blocks(index), rows.maxima_of(index), kernels);
     const float largest = rows.find_largest(index, kernels);
     log_masses[index] = describe_row(&rows, index, largest, index, arguments, &best, kernels);
   });

@@ -11,7 +11,8 @@
 namespace vllm_local {
 namespace {
 
-constexpr int kPlacesAtOnce = 4;
+// Blocks of a scan that lie in the first cache together.
+constexpr int64_t kBlocksAtOnce = 16;
 
 // Calls function(block, values) for each block; the last one is filled up with impossible tokens.
 template <typename Function>
@@ -75,16 +76,36 @@ VLLM_LOCAL_INLINE float sum_weights(const float* values, const Weighing& weighin
   return Isa::sum(sum);
 }
 
+// Sums of a block's weights, relative to its largest value. A weight too small for a normal number counts as the smallest
+// one: beside the largest one, which is 1, it is nothing. NaN has no power, and infinity no distance from itself.
+template <typename Isa, int kWanted>
+VLLM_LOCAL_INLINE void sum_block(const float* values, float largest, const BlockSums* wanted, int64_t block) {
+  using Vector = typename Isa::Vector;
+  // Of a block of impossible tokens, every distance to the largest shall be infinite.
+  const Vector reference = Isa::broadcast(fmaxf(largest, -FLT_MAX));
+  Vector sums[kWanted];
+  for (Vector& sum : sums) sum = Isa::broadcast(0.0f);
+  for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
+    const Vector distance = Isa::subtract(Isa::load(values + i), reference);
+    for (int j = 0; j < kWanted; j++) {
+      const Vector exponents = Isa::multiply(distance, Isa::broadcast(wanted[j].scale));
+      sums[j] = Isa::add(sums[j], power_of_two<Isa>(exponents));
+    }
+  }
+  for (int j = 0; j < kWanted; j++) wanted[j].sums[block] = Isa::sum(sums[j]);
+}
+
 template <typename Isa>
 void scan_blocks(const RowBlocks& blocks, const BlockSums* wanted, int num_wanted, float* maxima) {
-  for_each_block(blocks, [&](int64_t block, const float* values) {
-    maxima[block] = largest_of<Isa>(values);
-    // Of a block of impossible tokens, every distance to the largest shall be infinite.
-    const float largest = fmaxf(maxima[block], -FLT_MAX);
-    for (int i = 0; i < num_wanted; i++) {
-      wanted[i].sums[block] = sum_weights<Isa>(values, {largest, wanted[i].scale, kLeastExponent});
-    }
-  });
+  for (int64_t begin = blocks.begin; begin < blocks.end; begin += kBlocksAtOnce) {
+    // The largest values of some blocks first: nothing waits for them then.
+    const RowBlocks some = {blocks.row, blocks.vocab_size, begin, std::min(blocks.end, begin + kBlocksAtOnce)};
+    for_each_block(some, [&](int64_t block, const float* values) { maxima[block] = largest_of<Isa>(values); });
+    for_each_block(some, [&](int64_t block, const float* values) {
+      if (num_wanted == 1) sum_block<Isa, 1>(values, maxima[block], wanted, block);
+      if (num_wanted == 2) sum_block<Isa, 2>(values, maxima[block], wanted, block);
+    });
+  }
 }
 
 template <typename Isa>
@@ -123,50 +144,44 @@ void add_heads(const RowBlocks& blocks, const Weighing& weighing, double* heads)
 
 template <typename Isa>
 void block_weights(const RowBlocks& blocks, const Weighing& weighing, float* weights) {
-  for_each_block(blocks, [&](int64_t, const float* values) {
-    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(weights + i, weights_of<Isa>(values + i, weighing));
+  for_each_block(blocks, [&](int64_t block, const float* values) {
+    float* of_block = weights + (block - blocks.begin) * kTokenBlock;
+    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) Isa::store(of_block + i, weights_of<Isa>(values + i, weighing));
   });
 }
 
-// Appends `first` plus the place of each bit to places. Four at a time are written whether there are as many or not:
-// to write too many costs less than to guess wrong how many there are. Returns how many there are.
-VLLM_LOCAL_INLINE int append_places(uint32_t bits, int first, uint8_t* places) {
-  constexpr uint32_t kNoBit = 1u << 31;
-  const int count = __builtin_popcount(bits);
-  for (int done = 0; done < count; done += kPlacesAtOnce) {
-    for (int i = 0; i < kPlacesAtOnce; i++, bits &= bits - 1) {
-      places[done + i] = static_cast<uint8_t>(first + __builtin_ctz(bits | kNoBit));
-    }
-  }
+// Appends `first` plus the place of each bit to tokens. Some at a time are written whether there are as many or not: to
+// write too many costs less than to guess wrong how many there are. Returns how many there are.
+VLLM_LOCAL_INLINE int append_places(uint64_t bits, int32_t first, int32_t* tokens) {
+  constexpr uint64_t kNoBit = uint64_t{1} << 63;
+  const int count = __builtin_popcountll(bits);
+  int done = 0;
+  do {
+    for (int i = 0; i < kListSlack; i++, bits &= bits - 1) tokens[done + i] = first + __builtin_ctzll(bits | kNoBit);
+    done += kListSlack;
+  } while (done < count);
   return count;
 }
 
 template <typename Isa>
-void fill_bins(const RowBlocks& blocks, const Weighing& weighing, float least_exponent, double* sums,
-               uint16_t* bins) {
-  using Vector = typename Isa::Vector;
-  const Vector least = Isa::broadcast(least_exponent), scale = Isa::broadcast(kExponentBins / least_exponent);
-  const Vector last = Isa::broadcast(kExponentBins - 1);
-  for_each_block(blocks, [&](int64_t block, const float* values) {
-    uint16_t* in_block = bins + (block - blocks.begin) * kTokenBlock;
-    for (int i = 0; i < kTokenBlock; i++) in_block[i] = kNoBin;
-    float weights[kTokenBlock], numbers[kTokenBlock];
-    uint8_t places[kTokenBlock + kPlacesAtOnce];
-    int count = 0;
-    for (int i = 0; i < kTokenBlock; i += Isa::kWidth) {
-      const Vector exponents = exponents_of<Isa>(values + i, weighing);
-      const uint32_t bits = Isa::bits_at_least(exponents, least);
-      if (bits == 0) continue;
-      Isa::store(weights + i, weights_of<Isa>(exponents, weighing));
-      Isa::store(numbers + i, Isa::minimum(Isa::multiply(exponents, scale), last));
-      count += append_places(bits, i, places + count);
-    }
-    for (int i = 0; i < count; i++) {
-      const int place = places[i], bin = static_cast<int>(numbers[place]);
-      in_block[place] = static_cast<uint16_t>(bin);
-      sums[bin * kBinSums + place % kBinSums] += weights[place];
-    }
-  });
+int64_t list_from(const float* row, int64_t vocab_size, const int32_t* blocks, int64_t num_blocks, float value,
+                  int32_t* tokens) {
+  constexpr int kBits = 64;
+  const typename Isa::Vector least = Isa::broadcast(value);
+  int64_t count = 0;
+  for (int64_t wanted = 0; wanted < num_blocks; wanted++) {
+    const RowBlocks one = {row, vocab_size, blocks[wanted], blocks[wanted] + 1};
+    for_each_block(one, [&](int64_t block, const float* values) {
+      for (int part = 0; part < kTokenBlock; part += kBits) {
+        uint64_t bits = 0;
+        for (int i = 0; i < kBits; i += Isa::kWidth) {
+          bits |= static_cast<uint64_t>(Isa::bits_at_least(Isa::load(values + part + i), least)) << i;
+        }
+        count += append_places(bits, static_cast<int32_t>(block) * kTokenBlock + part, tokens + count);
+      }
+    });
+  }
+  return count;
 }
 
 template <typename Isa>
@@ -187,7 +202,7 @@ int64_t count_above(const RowBlocks& blocks, float value) {
 template <typename Isa>
 constexpr SamplingKernels sampling_kernels() {
   return {scan_blocks<Isa>,   rescale_sums<Isa>, block_sums<Isa>, add_heads<Isa>,
-          block_weights<Isa>, fill_bins<Isa>,    count_above<Isa>};
+          block_weights<Isa>, list_from<Isa>,    count_above<Isa>};
 }
 
 }  // namespace

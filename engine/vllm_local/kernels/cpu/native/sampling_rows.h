@@ -14,15 +14,19 @@ constexpr float kLeastExponent = -126.0f;
 constexpr float kLog2E = 1.44269504088896341f;
 // Bins of equal width that exponents fall into, the largest ones first.
 constexpr int kExponentBins = 1024;
-// Where a token is whose exponent is too small for any of them.
-constexpr uint16_t kNoBin = kExponentBins;
 // Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
 constexpr int kBinSums = 4;
+// In what fills up a list of bins.
+constexpr uint16_t kNoBin = kExponentBins;
 
-// Exponents, the largest first, of which it is found out how much mass lies on tokens of that exponent or more: where
-// that is all that top_p keeps, it need not look at others.
-constexpr int kNumHeads = 3;
-constexpr float kHeadExponents[kNumHeads] = {-6.0f, -9.0f, -12.0f};
+// Exponents, the largest first. Where tokens of such an exponent or more have all the mass that top_p keeps, it need not
+// look at others.
+constexpr int kNumHeads = 12;
+constexpr float kHeadExponents[kNumHeads] = {-5.0f,  -6.0f,  -7.0f,  -8.0f,  -9.0f,  -10.0f,
+                                             -11.0f, -12.0f, -13.0f, -14.0f, -15.0f, -16.0f};
+
+// Tokens that are written too many at the end of a list.
+constexpr int kListSlack = 4;
 
 // Some blocks of one row.
 struct RowBlocks {
@@ -56,11 +60,12 @@ struct SamplingKernels {
   void (*block_sums)(const RowBlocks&, const Weighing&, float* sums);
   // Adds up the weights from each of the kHeadExponents up.
   void (*add_heads)(const RowBlocks&, const Weighing&, double* heads);
-  // The weights of one block, kTokenBlock of them.
+  // The weights of blocks, kTokenBlock of them each.
   void (*block_weights)(const RowBlocks&, const Weighing&, float* weights);
-  // Adds the weights of tokens whose exponents are at least `least_exponent` to their bins [kExponentBins][kBinSums],
-  // and writes each token's bin, kTokenBlock a block.
-  void (*fill_bins)(const RowBlocks&, const Weighing&, float least_exponent, double* sums, uint16_t* bins);
+  // Lists the tokens of some blocks of a row whose values are at least so large. Returns how many there are; kListSlack
+  // more may be written.
+  int64_t (*list_from)(const float* row, int64_t vocab_size, const int32_t* blocks, int64_t num_blocks, float value,
+                       int32_t* tokens);
   // How many values are larger.
   int64_t (*count_above)(const RowBlocks&, float value);
 };
