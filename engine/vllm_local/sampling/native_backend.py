@@ -34,8 +34,7 @@ class NativeSampling:
         self._metadata: SamplingMetadata | None = None
         self._description: _Description
         self._call: SampleCall
-        # Rows that draw, and where all rows' numbers go.
-        self._drawn: list[int]
+        # Where all rows' random numbers go.
         self._uniforms: memoryview[float]
 
     def sample(
@@ -64,12 +63,11 @@ class NativeSampling:
         """Returns the call for these rows, with this step's random numbers."""
         if metadata is not self._metadata:
             self._metadata = metadata
-            self._drawn = metadata.random.rows.tolist()
             self._description = _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
             described = self._description.call
             self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
             self._uniforms = cast("memoryview[float]", self._call.uniforms.data)
-        for row in self._drawn:
+        for row in metadata.drawn:
             self._uniforms[row] = metadata.uniform(row)
         return self._call
 
@@ -121,13 +119,10 @@ class _Description:
 
 
 def _lay_out(metadata: SamplingMetadata) -> npt.NDArray[np.void]:
-    rows = np.zeros(len(metadata.states), dtype=SAMPLING_ROW)
-    rows["log_min_p"] = -np.inf
-    rows["top_p"] = 1.0
-    random = metadata.random
-    rows["temperature"][random.rows] = random.temperature[:, 0].numpy()
-    if random.log_min_p is not None:
-        rows["log_min_p"][random.rows] = random.log_min_p[:, 0].numpy()
-    rows["top_k"][random.rows[random.filtered]] = random.filters.top_k
-    rows["top_p"][random.rows[random.filtered]] = random.filters.top_p
-    return rows
+    rows: list[tuple[float, float, int, float]] = [(0.0, -math.inf, 0, 1.0)] * len(metadata.states)
+    for row in metadata.drawn:
+        params = metadata.states[row].params
+        log_min_p = math.log(params.min_p) if params.min_p > 0 else -math.inf
+        top_k = params.top_k if params.top_k < metadata.vocab_size else 0
+        rows[row] = (params.temperature, log_min_p, top_k, params.top_p)
+    return np.array(rows, dtype=SAMPLING_ROW)

@@ -114,8 +114,9 @@ class SamplingMetadata:
     Attributes:
         states: The rows' requests [R].
         output_positions: Index in the answer of the token that each row samples [R] int64; written before each step.
-        greedy: Rows that take the most probable token.
-        random: Rows that draw.
+        vocab_size: Tokens of the vocabulary.
+        device: Where the logits are.
+        drawn: Rows that draw; the others take the most probable token.
         bias: Logit biases of all rows.
         allowed: (row, tokens) of rows that allow no others.
         bad_words: (row, words) of rows that must not write them; live, as the words follow their answers.
@@ -128,8 +129,9 @@ class SamplingMetadata:
 
     states: tuple[SamplingState, ...]
     output_positions: npt.NDArray[np.int64]
-    greedy: npt.NDArray[np.int64]
-    random: RandomRows
+    vocab_size: int
+    device: torch.device
+    drawn: tuple[int, ...]
     bias: TokenBias | None
     allowed: tuple[tuple[int, torch.Tensor], ...]
     bad_words: tuple[tuple[int, BadWords], ...]
@@ -143,14 +145,14 @@ class SamplingMetadata:
     def build(cls, states: Sequence[SamplingState], vocab_size: int, device: torch.device) -> SamplingMetadata:
         """Collects the rows' parameters into arrays on the device that holds the logits."""
         params = [state.params for state in states]
-        random = [row for row, item in enumerate(params) if item.temperature >= GREEDY_TEMPERATURE]
         asking = [(row, item) for row, item in enumerate(params) if item.reports_logprobs]
         num_top = [0 if item.logprob_token_ids else item.logprobs or 0 for _, item in asking]
         return cls(
             states=tuple(states),
             output_positions=np.zeros(len(states), dtype=np.int64),
-            greedy=np.setdiff1d(np.arange(len(states)), random),
-            random=RandomRows.build(random, [params[row] for row in random], vocab_size, device),
+            vocab_size=vocab_size,
+            device=device,
+            drawn=tuple(row for row, item in enumerate(params) if item.temperature >= GREEDY_TEMPERATURE),
             bias=TokenBias.build(params, device),
             allowed=tuple(_allowed(params, device)),
             bad_words=tuple((row, state.bad_words) for row, state in enumerate(states) if state.bad_words is not None),
@@ -163,6 +165,18 @@ class SamplingMetadata:
             named_logprobs={
                 index: item.logprob_token_ids for index, (_, item) in enumerate(asking) if item.logprob_token_ids
             },
+        )
+
+    @cached_property
+    def greedy(self) -> npt.NDArray[np.int64]:
+        """The rows that take the most probable token."""
+        return np.setdiff1d(np.arange(len(self.states)), self.drawn)
+
+    @cached_property
+    def random(self) -> RandomRows:
+        """The rows that draw, in arrays."""
+        return RandomRows.build(
+            self.drawn, [self.states[row].params for row in self.drawn], self.vocab_size, self.device
         )
 
     @cached_property
@@ -182,7 +196,7 @@ class SamplingMetadata:
 
     def uniforms(self) -> npt.NDArray[np.float64]:
         """Returns the random number of each row that draws [N]."""
-        return np.array([self.uniform(row) for row in self.random.rows.tolist()], dtype=np.float64)
+        return np.array([self.uniform(row) for row in self.drawn], dtype=np.float64)
 
     def uniform(self, row: int) -> float:
         """Returns the random number of a row that draws."""

@@ -38,7 +38,9 @@ class StepBuffer:
         """Returns the leading part of the given lengths, one a dimension, as the device sees it."""
         if lengths != self._lengths:
             part = tuple(slice(length) for length in lengths)
-            self._lengths, self._views = lengths, (self._host_side[part], self._device_side[part])
+            host_view = self._host_side[part]
+            device_view = host_view if self.is_on_device else self._device_side[part]
+            self._lengths, self._views = lengths, (host_view, device_view)
         self.send()
         return self._views[1]
 
