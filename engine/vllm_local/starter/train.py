@@ -266,6 +266,8 @@ def _train(rank: int, plan: Plan, shared: Shared, states: Any) -> None:
     torch.set_num_threads(1)
     # Many probabilities and gradients are too small for a normal number, and such ones take many times as long.
     torch.set_flush_denormal(True)
+    if rank == 0:
+        _logger.info("trains in %s", plan.dtype)
     Trainer(plan, rank, shared, states).run()
 
 
