@@ -56,6 +56,9 @@ _TELLING = {
 _LOWERCASE = frozenset({"word", "phrase", "colour", "food", "job", "words", "any_text"})
 _QUOTED = frozenset({"phrase", "any_text"})
 _EDGE = "‖"
+_BARE, _BARE_OBJECT = 0.4, 0.4
+# Share of the arguments that each call has; requests leave out half of the others.
+REQUIRED = 0.65
 _JOINTS = (" ", " ", " ", ", ", ", ", " and ", ", and ", "; ", " but ", ", then ", ". ", " - ")
 
 
@@ -93,8 +96,10 @@ def words_like(source: Source, like: Tool | None, verb: str, noun: str) -> tuple
     if like is None or not like.words:
         return verb, noun
     same_verb, same_noun = like.words
-    verb_is_said = all(same_verb.lower() in ask.lower() for ask in like.asks)
-    return (verb, same_noun) if verb_is_said and source.chance(0.5) else (same_verb, noun)
+    verb_is_said, noun_is_said = (all(word.lower() in ask.lower() for ask in like.asks) for word in like.words)
+    if verb_is_said and (not noun_is_said or source.chance(0.5)):
+        return verb, same_noun
+    return (same_verb if noun_is_said else verb), noun
 
 
 def _draw_slot(source: Source, verb: str, noun: str) -> Slot:
@@ -113,7 +118,7 @@ def _draw_slot(source: Source, verb: str, noun: str) -> Slot:
         kind = "enum " + "/".join({source.any_word(): None for _ in range(rng.randint(2, 4))})
     elif kind == "bool":
         kind = f"bool {rng.choice(lists['yes cues']).replace('{key}', said)}"
-    argument = Argument(name, json_type, kind, description, source.chance(0.8))
+    argument = Argument(name, json_type, kind, description, source.chance(REQUIRED))
     return Slot(argument, tuple(_phrase(source, argument, said) for _ in range(2)))
 
 
@@ -151,25 +156,41 @@ def _bounded(source: Source, line: str, kind: str) -> str:
 
 
 def _with_bare(source: Source, slots: dict[str, Slot]) -> dict[str, Slot]:
-    """Let the only value of its type now and then stand without a word that tells what it is."""
+    """Let a value now and then stand without a word that tells what it is.
+
+    It is the only one of its type, or the one of several strings that nothing else is said to be.
+    """
     types = [slot.argument.type for slot in slots.values()]
     changed = dict(slots)
     for name, slot in slots.items():
         is_number = slot.argument.type in ("integer", "number")
         alone = types.count(slot.argument.type) == 1 and not (is_number and {"integer", "number"} <= set(types))
-        if alone and slot.argument.type != "boolean" and source.chance(0.4):
-            lines = [source.rng.choice(read_blocks(_FILE)["bare"]) for _ in range(2)]
-            kind = slot.argument.kind
-            changed[name] = replace(slot, phrases=tuple(_bounded(source, line, kind) for line in lines))
+        if alone and slot.argument.type != "boolean" and source.chance(_BARE):
+            changed[name] = _bare(source, slot)
+    strings = [name for name, slot in slots.items() if slot.argument.type == "string" and slot.argument.required]
+    if types.count("string") > 1 and strings and source.chance(_BARE):
+        name = source.rng.choice(strings)
+        changed[name] = _bare(source, slots[name])
     return changed
+
+
+def _bare(source: Source, slot: Slot) -> Slot:
+    lines = [source.rng.choice(read_blocks(_FILE)["bare"]) for _ in range(2)]
+    phrases = tuple(_bounded(source, line, slot.argument.kind) for line in lines)
+    return replace(slot, phrases=phrases, is_bare=True)
 
 
 def _ask(source: Source, verb: str, noun: str, slots: Sequence[Slot]) -> str:
     rng, lists = source.rng, read_blocks(_FILE)
     said = [slot for slot in slots if slot.argument.required or source.chance(0.5)]
-    phrases = [rng.choice(slot.phrases).replace("{value}", f"{{{slot.argument.name}}}") for slot in said]
+    bare = [slot for slot in said if slot.is_bare]
+    if bare and source.chance(_BARE_OBJECT):
+        core = _object_core(source, verb, noun, bare[0])
+        said.remove(bare[0])
+    else:
+        core = _core(source, verb, noun)
+    phrases = [_named(rng.choice(slot.phrases), slot) for slot in said]
     rng.shuffle(phrases)
-    core = _core(source, verb, noun)
     if source.chance(0.3):
         core += " " + _words_in(source, rng.choice(lists["closings"]))
     arrangement = rng.choice(lists["arrangements"]) if phrases else "{core}"
@@ -180,6 +201,21 @@ def _ask(source: Source, verb: str, noun: str, slots: Sequence[Slot]) -> str:
         aside = _words_in(source, rng.choice(lists["asides"]))
         text = f"{aside} {text}" if source.chance(0.6) else f"{text}. {aside}"
     return _sentence(source, text)
+
+
+def _named(line: str, slot: Slot) -> str:
+    return line.replace("{value}", f"{{{slot.argument.name}}}")
+
+
+def _object_core(source: Source, verb: str, noun: str, slot: Slot) -> str:
+    """Return a core whose verb has the value beside it."""
+    lists = read_blocks(_FILE)
+    if source.chance(0.4):
+        line = _fill(source, source.rng.choice(lists["object sentences"]), verb, noun)
+    else:
+        line = _fill(source, source.rng.choice(lists["object cores"]), verb, noun)
+        line = f"{_words_in(source, source.rng.choice(lists['openings']))} {line}" if source.chance(0.7) else line
+    return _named(_bounded(source, line, slot.argument.kind), slot)
 
 
 def _core(source: Source, verb: str, noun: str) -> str:

@@ -83,6 +83,24 @@ HELD_OUT_PAIRS = Split(pairs=True)
 HELD_OUT_SHAPES = Split(shapes=True)
 
 
+@dataclass(frozen=True)
+class Rates:
+    """How often a sentence about an action is drawn, as a weight among those of other kinds, and what it then has."""
+
+    action: float
+    modal: float
+    time: float
+    place: float
+    negated: float
+    question: float
+    adjective: float
+
+
+PLAIN = Rates(action=44, modal=0.15, time=0.3, place=0.15, negated=0.15, question=0.13, adjective=0.3)
+# For training: many features in one sentence, from which combinations are learned that it never has.
+RICH = Rates(action=64, modal=0.3, time=0.38, place=0.3, negated=0.3, question=0.22, adjective=0.45)
+
+
 def is_held_out_pair(predicate: str, word: str) -> bool:
     """Whether the two words never meet in a training sentence."""
     digest = hashlib.sha256(f"{predicate}+{word}".encode()).digest()
@@ -140,12 +158,14 @@ class SentenceSampler:
         rng: Source of randomness.
         split: Which sentences are allowed.
         name: Draws a proper name.
+        rates: How often sentences have what.
     """
 
-    def __init__(self, rng: Random, split: Split, name: Callable[[], str]) -> None:
+    def __init__(self, rng: Random, split: Split, name: Callable[[], str], rates: Rates = PLAIN) -> None:
         self._rng = rng
         self._split = split
         self._name = name
+        self._rates = rates
         self._lexicon: Lexicon = load_lexicon()
 
     def draw(self) -> Sentence:
@@ -166,7 +186,7 @@ class SentenceSampler:
 
     def _any(self) -> Sentence:
         makers: tuple[tuple[float, Callable[[], Sentence]], ...] = (
-            (44, self._action),
+            (self._rates.action, self._action),
             (12, self._taste),
             (13, self._state),
             (6, self._going),
@@ -210,7 +230,7 @@ class SentenceSampler:
         if determiner == "my":
             stranger = "person" in noun.tags and "mine" not in noun.tags
             determiner = "the" if stranger else self._pick(POSSESSIVES)
-        adjective = self._adjective(noun, _ATTRIBUTES) if self._chance(0.3) else None
+        adjective = self._adjective(noun, _ATTRIBUTES) if self._chance(self._rates.adjective) else None
         if plural and determiner == "a":
             determiner = self._pick(self._lexicon.numerals)["en"] if self._chance(0.6) else ""
             adjective = None if determiner == "" else adjective
@@ -242,18 +262,20 @@ class SentenceSampler:
         return phrase
 
     def _action(self) -> Action:
+        rates = self._rates
         verb = self._pick(self._lexicon.verbs)
         if verb.tags == {"-"} and self._chance(0.3):
             verb = self._pick(self._lexicon.verbs)
         eats = verb.key in ("sleep", "run", "eat", "drink", "see", "wait")
         stative = verb.key in _STATIVE
-        modal = self._pick(MODALS) if not stative and self._chance(0.15) else None
-        time = self._adverbial("time") if not stative and self._chance(0.3) else None
-        place = self._adverbial("place") if not stative and verb.key != "arrive" and self._chance(0.15) else None
+        modal = self._pick(MODALS) if not stative and self._chance(rates.modal) else None
+        time = self._adverbial("time") if not stative and self._chance(rates.time) else None
+        can_have_place = not stative and verb.key != "arrive"
+        place = self._adverbial("place") if can_have_place and self._chance(rates.place) else None
         thing = self._object(verb)
         if place and thing and thing.noun.tags & (_PLACES | {"opens"}):
             place = None
-        negated = self._chance(0.15) and modal != "must" and (time is None or time.key != "often")
+        negated = self._chance(rates.negated) and modal != "must" and (time is None or time.key != "often")
         if thing and thing.determiner not in ("the", "a", "", *POSSESSIVES):
             negated = False
         return Action(
@@ -264,7 +286,7 @@ class SentenceSampler:
             place,
             modal,
             negated,
-            not negated and modal != "must" and self._chance(0.13),
+            not negated and modal != "must" and self._chance(rates.question),
         )
 
     def _taste(self) -> Taste:

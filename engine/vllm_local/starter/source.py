@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from random import Random
 
-from vllm_local.starter.sampler import TRAIN, SentenceSampler, Split
+from vllm_local.starter.sampler import PLAIN, RICH, TRAIN, SentenceSampler, Split
 from vllm_local.starter.tables import read_blocks, read_lines, read_rows
 
 _CONSONANTS = "bcdfghjklmnprstvwz"
@@ -54,7 +54,7 @@ class Source:
     sampler: SentenceSampler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sampler = SentenceSampler(self.rng, self.sentences, self.name)
+        self.sampler = SentenceSampler(self.rng, self.sentences, self.name, RICH if self.values == "train" else PLAIN)
 
     def chance(self, probability: float) -> bool:
         """Return True with the given probability."""

@@ -100,7 +100,8 @@ class Tool:
 
 @dataclass(frozen=True)
 class Slot:
-    """An argument, and ways to say its value, which is "{value}" in them."""
+    """An argument, and ways to say its value, which is "{value}" in them; bare ones have no word for the argument."""
 
     argument: Argument
     phrases: tuple[str, ...]
+    is_bare: bool = False

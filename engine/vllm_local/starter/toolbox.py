@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from vllm_local.starter.free_tools import free_tool, words_like
+from vllm_local.starter.free_tools import REQUIRED, free_tool, words_like
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
 from vllm_local.starter.tool import Argument, Slot, Tool
@@ -28,6 +28,7 @@ _PLAIN_PHRASES = (
 
 # How often the arguments of a made-up tool are linked to their values by any word.
 _LINKED = 0.3
+_REQUIRED = {"train": REQUIRED, "heldout": 0.8}
 # How often the tool that is asked for is of each kind; the many words of free tools teach what the others then use.
 _SHARES = {
     "train": {"catalogue": 12, "composed": 20, "made up": 14, "free": 54},
@@ -67,7 +68,8 @@ def _draw_slots(source: Source, count: int) -> list[Slot]:
     drawn: list[Slot] = []
     for names, json_type, kind, descriptions, own_phrases in source.rng.sample(_slots(source.values), count):
         description = source.rng.choice(descriptions) if source.chance(0.75) else ""
-        name, required, phrases = source.rng.choice(names), source.chance(0.8), own_phrases
+        name, phrases = source.rng.choice(names), own_phrases
+        required = source.chance(_REQUIRED[source.values])
         if source.frames == "train" and not kind.startswith("bool") and source.chance(0.45):
             if source.chance(0.55):
                 name, description = "_".join(source.any_word() for _ in range(source.rng.choice((1, 1, 2)))), ""

@@ -5,7 +5,15 @@ import pytest
 
 from tests.engine.starter.held_out import held_out_files, template_of
 from vllm_local.starter.lexicon import load_lexicon
-from vllm_local.starter.sampler import HELD_OUT_PAIRS, TRAIN, SentenceSampler, has_held_out_pair, has_held_out_shape
+from vllm_local.starter.sampler import (
+    HELD_OUT_PAIRS,
+    RICH,
+    TRAIN,
+    SentenceSampler,
+    features_of,
+    has_held_out_pair,
+    has_held_out_shape,
+)
 from vllm_local.starter.source import Source, held_out_numbers, held_out_sums, is_held_out_sum
 from vllm_local.starter.syntax import Taste
 from vllm_local.starter.tables import read_blocks, read_lines, read_rows
@@ -65,11 +73,19 @@ def test_training_draws_no_held_out_number_and_no_held_out_sum():
 
 
 def test_training_sentences_keep_held_out_pairs_and_shapes_apart():
-    training = SentenceSampler(Random(5), TRAIN, lambda: "Anna")
+    training = SentenceSampler(Random(5), TRAIN, lambda: "Anna", RICH)
     sentences = [training.draw() for _ in range(5_000)]
     assert not any(has_held_out_pair(sentence) or has_held_out_shape(sentence) for sentence in sentences)
     held_out = SentenceSampler(Random(5), HELD_OUT_PAIRS, lambda: "Anna")
     assert all(has_held_out_pair(held_out.draw()) for _ in range(500))
+
+
+def test_training_sentences_have_more_features_at_once_than_those_of_evaluation():
+    shares = []
+    for values in ("train", "heldout"):
+        sampler = Source(Random(7), values=values).sampler
+        shares.append(sum(len(features_of(sampler.draw())) > 1 for _ in range(2_000)) / 2_000)
+    assert shares[0] > 2 * shares[1] > 0
 
 
 def test_all_that_one_can_like_is_liked_in_training():

@@ -6,8 +6,9 @@ import pytest
 
 from vllm_local.starter.skills.choices import choose
 from vllm_local.starter.skills.conversation import Conversation
-from vllm_local.starter.skills.extraction import extraction, is_reserved, repeated_extractions
+from vllm_local.starter.skills.extraction import _draw_case, extraction, is_reserved, repeated_extractions
 from vllm_local.starter.skills.objects import short_object
+from vllm_local.starter.skills.scenes import known_scenes
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
 
@@ -48,6 +49,15 @@ def test_every_extracted_value_occurs_in_the_request(split):
         for value in _answer(conversation).values():
             for leaf in _leaves(value):
                 assert leaf is None or isinstance(leaf, bool) or str(leaf) in _request(conversation)
+
+
+def test_training_asks_for_what_names_the_thing_more_often_than_evaluation():
+    shares = []
+    for split in SPLITS:
+        drawn = [_draw_case(Source(Random(f"{split} {seed}"), split), known_scenes(split)[0], 2) for seed in range(500)]
+        named = [case for case in drawn if case.subject.value]
+        shares.append(sum(case.subject in case.asked for case in named) / len(named))
+    assert shares[0] > shares[1] + 0.05
 
 
 def test_every_further_request_is_answered_from_the_one_text():

@@ -36,6 +36,8 @@ _COMPOSED_SCENES = 0.55
 _MADE_UP_FIELDS = {"train": 0.3, "heldout": 0.15}
 # Words of several keys of one object: "first_name" and "last_name".
 _COMMON_WORDS = frozenset({"name", "number", "of", "is", "the", "value", "date", "address", "list"})
+# How often training asks for what names the thing where it is not drawn: it is the hardest value to find.
+_SUBJECT_ASKED = 0.35
 _CHARACTERS_A_TOKEN = 3
 _MESSAGE_TOKENS = 12
 _TOOL_TOKENS = 150
@@ -177,7 +179,7 @@ def _ask_again(source: Source, scene: Scene, case: _Case) -> list[Message]:
     """Return a request for any of the fields that the text above tells, and its answer."""
     told = [field for field in (case.subject, *case.fields) if field.value]
     while True:
-        again = replace(case, asked=tuple(source.rng.sample(told, source.rng.randint(1, min(3, len(told))))))
+        again = replace(case, asked=_asked(source, told, source.rng.randint(1, min(3, len(told)))))
         if not is_reserved([field.key for field in again.asked]):
             break
     if len(told) > 1 and source.chance(0.1):
@@ -230,8 +232,16 @@ def _draw_case(source: Source, scene: Scene, count: int) -> _Case:
         field = made_up_field(source) if made_up else known_field(source, *drawn.pop())
         if _is_new(field, [subject, *fields]):
             fields.append(replace(field, value=value_of(source, field)))
-    asked = source.rng.sample((subject, *fields), count) if named else list(fields[:count])
-    return _Case(subject, tuple(fields), tuple(asked))
+    asked = _asked(source, (subject, *fields), count) if named else tuple(fields[:count])
+    return _Case(subject, tuple(fields), asked)
+
+
+def _asked(source: Source, fields: Sequence[Field], count: int) -> tuple[Field, ...]:
+    """Draw fields to ask for, the first of which may name the thing."""
+    drawn = source.rng.sample(fields, count)
+    if source.frames == "train" and fields[0] not in drawn and source.chance(_SUBJECT_ASKED):
+        drawn[source.rng.randrange(count)] = fields[0]
+    return tuple(drawn)
 
 
 def _is_new(field: Field, fields: Sequence[Field]) -> bool:

@@ -26,7 +26,7 @@ _SUBJECT_KINDS = ("title", "title", "phrase", "code", "name", "word", "accented"
 _NAME_KINDS = ("name", "name", "full_name", "accented", "chinese", "japanese")
 _MADE_UP_LABELS = 0.45
 _CLAUSES = 2
-_UNLABELLED = 0.12
+_UNLABELLED = 0.25
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ def _subject(source: Source, noun: str, is_person: bool) -> Field:
     if is_person and source.chance(0.5):
         return Field(source.rng.choice(("name", noun, f"{noun}_name")), "string", kinds, ("{value}", f"the {noun}"))
     named = expand(source, "clauses", "name it").replace("{noun}", noun)
-    if source.chance(0.15):
-        named, kinds = "the {value}", ("title",)
+    if source.chance(0.2):
+        named, kinds = "the {value}", ("title", "title", "name")
     unnamed = expand(source, "clauses", "unnamed").replace("{noun}", noun)
     return Field(_subject_key(source, noun), "string", kinds, (named, unnamed))
 

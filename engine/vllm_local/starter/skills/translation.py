@@ -40,6 +40,16 @@ _SAY = (
 )
 
 
+# How often training translates to each language: German and French are the hardest.
+_SHARES = {"it": 22, "de": 36, "fr": 26, "es": 16}
+
+
+def _target(source: Source) -> str:
+    if source.values == "train":
+        return source.rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+    return source.rng.choice(list(TARGETS))
+
+
 def sentence_pair(source: Source, code: str) -> tuple[str, str]:
     """Return an English sentence and its translation, with the same mark at the end."""
     if source.sentences == TRAIN and source.chance(0.05):
@@ -82,7 +92,7 @@ def passage(source: Source, code: str) -> tuple[str, str]:
 
 def translate(source: Source) -> list[Message]:
     """Return a conversation of one to eight translations, a third of them of one."""
-    code = source.rng.choice(list(TARGETS))
+    code = _target(source)
     by_system = source.chance(0.6)
     messages: list[Message] = []
     if by_system:
@@ -94,7 +104,7 @@ def translate(source: Source) -> list[Message]:
         if index and _length(messages) > 0.75 * source.room:
             break
         if not follow_ups and source.chance(0.5):
-            code = source.rng.choice(list(TARGETS))
+            code = _target(source)
         bare = source.chance(0.65) if by_system else follow_ups and index > 0
         english, translation = passage(source, code)
         frame = source.frame("translation", "bare" if bare else "user")
@@ -120,7 +130,7 @@ def _fill(frame: str, english: str, target: str) -> str:
 
 def say_phrase(source: Source) -> list[Message]:
     """Return the question how a greeting or another short phrase is said, in lower case."""
-    code = source.rng.choice(list(TARGETS))
+    code = _target(source)
     rows = [row for row in load_lexicon().phrases if "?" not in row["en"]]
     row = source.rng.choice(rows)
     phrase = source.rng.choice(row["en"].split(" / "))
@@ -131,7 +141,7 @@ def say_phrase(source: Source) -> list[Message]:
 
 def few_shot(source: Source) -> list[Message]:
     """Return examples in one message each way without any instruction but the first."""
-    code = source.rng.choice(list(TARGETS))
+    code = _target(source)
     messages: list[Message] = []
     frame = source.frame("translation", "user")
     for index in range(source.rng.randint(2, 4)):
