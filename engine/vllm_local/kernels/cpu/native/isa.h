@@ -125,11 +125,10 @@ struct Portable : ShortBlocks {
   VLLM_LOCAL_INLINE Vector round(Vector a) {
     return each([&](int i) { return nearbyintf(a.lane[i]); });
   }
-  // a · 2^exponent, for whole exponents from -126 to 127; where the exponent is NaN, a should be, too
+  // a · 2^exponent, for whole exponents from -126 to 127
   VLLM_LOCAL_INLINE Vector scale_by_power(Vector a, Vector exponent) {
     return each([&](int i) {
-      const float whole = exponent.lane[i] == exponent.lane[i] ? exponent.lane[i] : 0.0f;
-      const int32_t bits = (static_cast<int32_t>(whole) + 127) << 23;
+      const int32_t bits = (static_cast<int32_t>(exponent.lane[i]) + 127) << 23;
       float power;
       memcpy(&power, &bits, sizeof(power));
       return a.lane[i] * power;
@@ -424,12 +423,12 @@ VLLM_LOCAL_INLINE typename Isa::Vector exponential(typename Isa::Vector x) {
   return Isa::scale_by_power(series, power);
 }
 
-// 2^x for x up to 0, to about 2e-7 relative; below -126 it is the smallest normal number, and NaN stays NaN.
+// 2^x for x up to 0, to about 2e-7 relative; below -126 it is the smallest normal number.
 // The polynomial is minimax on [-1/2, 1/2] among those that are 1 at 0 (by Lawson's algorithm).
 template <typename Isa>
 VLLM_LOCAL_INLINE typename Isa::Vector power_of_two(typename Isa::Vector x) {
   using Vector = typename Isa::Vector;
-  x = Isa::maximum(Isa::broadcast(-126.0f), x);
+  x = Isa::maximum(x, Isa::broadcast(-126.0f));
   const Vector whole = Isa::round(x), rest = Isa::subtract(x, whole);
   Vector series = Isa::broadcast(1.3264727247e-3f);
   series = Isa::fma(series, rest, Isa::broadcast(9.6715126882e-3f));

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <vector>
 
+#include "sampling_bins.h"
+#include "sampling_candidates.h"
 #include "sampling_rows.h"
 #include "thread_pool.h"
 
@@ -16,32 +18,6 @@ namespace {
 constexpr int64_t kFirstCandidates = 80;
 // Values beyond the top_k largest that are looked at, since the temperature may round a few of them to the same.
 constexpr int64_t kTies = 16;
-// One block of so many tells how the mass is spread over exponents, and by so much it may be wrong.
-constexpr int64_t kSampledBlocks = 16;
-constexpr double kSampleError = 0.02;
-// Tokens that are asked at once whether one of them is in a bin.
-constexpr int kBinStretch = 32;
-// A search for a threshold begins with a step of that size, and ends where it is passed by one in so many too many.
-constexpr float kFirstStep = 1.0f;
-constexpr int64_t kManyMore = 8;
-// Shares of a mass that are this near to each other are not told apart: its sums are rounded.
-constexpr double kRounding = 1e-4;
-
-struct Candidate {
-  float value;
-  int32_t token;
-};
-
-// By falling value, and rising token among equals.
-bool comes_first(const Candidate& a, const Candidate& b) {
-  return a.value > b.value || (a.value == b.value && a.token < b.token);
-}
-
-// Best first. Equal logits come in that order already, and there may be many of them.
-void sort(std::vector<Candidate>* candidates) {
-  if (std::is_sorted(candidates->begin(), candidates->end(), comes_first)) return;
-  std::sort(candidates->begin(), candidates->end(), comes_first);
-}
 
 // Rows of logits with a few numbers a block each; its memory serves the calling thread's next call too.
 struct Rows {
@@ -69,8 +45,8 @@ struct Rows {
 
   RowBlocks all_blocks(int64_t index) const { return {row(index), vocab_size, 0, num_blocks}; }
 
-  // Calls scan(row, blocks) for all blocks and then finish(row), for each row. A thread takes whole rows, which its caches
-  // hold meanwhile; of the rows that are left over, too few for all threads, each scans a share of the blocks.
+  // Calls scan(row, blocks) for all blocks and then finish(row), for each row. A thread takes whole rows, which its
+  // caches hold meanwhile; of the rows that are left over, too few for all threads, each scans a share of the blocks.
   template <typename Scan, typename Finish>
   void for_rows(const Scan& scan, const Finish& finish) const {
     std::atomic<int64_t> next{0}, next_left{0};
@@ -133,117 +109,6 @@ void for_stretches(const RowBlocks& blocks, const float* maxima, const Wanted& w
   }
 }
 
-// The same for blocks in which a token has an exponent of that size or more.
-template <typename Function>
-void for_stretches_from(float least_exponent, const RowBlocks& blocks, const float* maxima, const Weighing& weighing,
-                        const Function& function) {
-  const auto wanted = [&](float value) {
-    return (value - weighing.largest) * weighing.scale >= least_exponent;
-  };
-  for_stretches(blocks, maxima, wanted, function);
-}
-
-template <typename Number>
-double sum_of(const Number* numbers, int64_t count) {
-  double sum = 0.0;
-  for (int64_t i = 0; i < count; i++) sum += numbers[i];
-  return sum;
-}
-
-// Picks an index with probability proportional to its weight; `uniform` becomes what is left of it.
-template <typename Number>
-int64_t pick(const Number* weights, int64_t count, double* uniform) {
-  double total = 0.0;
-  for (int64_t i = 0; i < count; i++) total += weights[i];
-  const double target = *uniform * total;
-  double cumulative = 0.0;
-  int64_t index = 0;
-  for (; index < count; index++) {
-    const double next = cumulative + weights[index];
-    // The second condition only matters where rounding lifts the target to the total.
-    if (next > target || next >= total) break;
-    cumulative = next;
-  }
-  *uniform = std::min(1.0, std::max(0.0, (target - cumulative) / static_cast<double>(weights[index])));
-  return index;
-}
-
-// A number that `count` or somewhat more of the values have or exceed, found by halving; the largest value is finite.
-float threshold_of(const float* values, int64_t num_values, float largest, int64_t count,
-                   const SamplingKernels& kernels) {
-  if (count >= num_values) return -INFINITY;
-  const RowBlocks all = {values, num_values, 0, (num_values + kTokenBlock - 1) / kTokenBlock};
-  const auto enough = [&](float value) {
-    return kernels.count_above(all, std::nextafter(value, -INFINITY)) - count;
-  };
-  float above = largest, below = largest, step = kFirstStep;
-  int64_t more = enough(below);
-  for (; more < 0 && below > -INFINITY; step *= 2) {
-    above = below;
-    below -= step;
-    more = enough(below);
-  }
-  while (more > count / kManyMore) {
-    const float middle = below + (above - below) / 2;
-    if (!(middle > below && middle < above)) break;
-    const int64_t found = enough(middle);
-    (found < 0 ? above : below) = middle;
-    if (found >= 0) more = found;
-  }
-  return below;
-}
-
-// Lists the tokens whose values are at least so large. Returns how many there are; there is room for all, and more.
-int64_t list_from(float value, const RowBlocks& blocks, const float* maxima, const SamplingKernels& kernels,
-                  std::vector<int32_t>* tokens) {
-  static thread_local std::vector<int32_t> wanted;
-  wanted.resize(blocks.end);
-  tokens->resize(blocks.end * kTokenBlock + kListSlack);
-  int64_t num_wanted = 0;
-  for (int64_t block = 0; block < blocks.end; block++) {
-    wanted[num_wanted] = static_cast<int32_t>(block);
-    num_wanted += maxima[block] >= value ? 1 : 0;
-  }
-  int64_t count = kernels.list_from(blocks.row, blocks.vocab_size, wanted.data(), num_wanted, value, tokens->data());
-  // The last block is filled up with impossible tokens.
-  while (count > 0 && (*tokens)[count - 1] >= blocks.vocab_size) count--;
-  return count;
-}
-
-// The `count` largest values of a row, all that equal the last of them, and maybe more; best first.
-void collect(const RowBlocks& blocks, const float* maxima, float largest, int64_t count,
-             const SamplingKernels& kernels, std::vector<Candidate>* candidates) {
-  static thread_local std::vector<int32_t> tokens;
-  // So many blocks have a value of the threshold's size, one each; or else so many tokens.
-  const bool by_blocks = count <= blocks.end;
-  const float threshold = by_blocks ? threshold_of(maxima, blocks.end, largest, count, kernels)
-                                    : threshold_of(blocks.row, blocks.vocab_size, largest, count, kernels);
-  const int64_t found = list_from(threshold, blocks, maxima, kernels, &tokens);
-  candidates->clear();
-  for (int64_t i = 0; i < found; i++) candidates->push_back({blocks.row[tokens[i]], tokens[i]});
-  sort(candidates);
-}
-
-// The largest values of a row, looked up once for all who need some.
-class BestOfRow {
- public:
-  BestOfRow(const RowBlocks& blocks, const float* maxima, const SamplingKernels& kernels)
-      : blocks_(blocks), maxima_(maxima), kernels_(kernels) {}
-
-  // The `count` largest values of the row, and maybe more, best first; they last until the thread looks at another row.
-  const std::vector<Candidate>& first(float largest, int64_t count) {
-    static thread_local std::vector<Candidate> candidates;
-    if (count > count_) collect(blocks_, maxima_, largest, count_ = count, kernels_, &candidates);
-    return candidates;
-  }
-
- private:
-  const RowBlocks blocks_;
-  const float* maxima_;
-  const SamplingKernels& kernels_;
-  int64_t count_ = 0;
-};
-
 // Takes a row's first largest value.
 int64_t take_largest(const RowBlocks& blocks, const float* maxima, float largest) {
   const int64_t block = std::find(maxima, maxima + blocks.end, largest) - maxima;
@@ -257,32 +122,6 @@ int64_t draw_from_all(const RowBlocks& blocks, const Weighing& weighing, const f
   float weights[kTokenBlock];
   kernels.block_weights({blocks.row, blocks.vocab_size, block, block + 1}, weighing, weights);
   return block * kTokenBlock + pick(weights, kTokenBlock, &uniform);
-}
-
-float exponent_of(const Candidate& candidate, const Weighing& weighing) {
-  return (candidate.value - weighing.largest) * weighing.scale;
-}
-
-// Writes the weights of candidates, 0 where the exponent is less than `least`; returns their sum.
-double weigh(const std::vector<Candidate>& candidates, const Weighing& weighing, float least,
-             std::vector<double>* weights) {
-  weights->resize(candidates.size());
-  double sum = 0.0;
-  for (size_t i = 0; i < candidates.size(); i++) {
-    const float exponent = exponent_of(candidates[i], weighing);
-    (*weights)[i] = exponent >= least ? std::exp2(static_cast<double>(exponent)) : 0.0;
-    sum += (*weights)[i];
-  }
-  return sum;
-}
-
-// Drops what comes after the mass that is needed; `before` is the mass of what comes before the first weight.
-void drop_tail(double before, double needed, std::vector<double>* weights) {
-  for (double& weight : *weights) {
-    const double after = before + weight;
-    if (before >= needed) weight = 0.0;
-    before = after;
-  }
 }
 
 // Weights of candidates under top_k and top_p, 0 where a filter drops them. Returns whether they suffice.
@@ -299,127 +138,6 @@ bool filter(const std::vector<Candidate>& candidates, const SamplingRow& row, co
   const double needed = row.top_p * (limited ? sum : mass);
   drop_tail(0.0, needed, weights);
   return limited || is_all || sum >= needed;
-}
-
-// What a row is drawn from.
-struct Drawing {
-  RowBlocks blocks;
-  const float* maxima;
-  Weighing weighing;
-  double mass;
-};
-
-// Tokens whose exponents are large enough, each in a bin, and each bin's mass; bins lie in the order of the tokens.
-class Bins {
- public:
-  // Takes in the tokens from an exponent up. Returns their mass.
-  double fill(const Drawing& drawing, float least_exponent, const SamplingKernels& kernels) {
-    const Weighing& weighing = drawing.weighing;
-    const float value = weighing.largest + least_exponent / weighing.scale;
-    count_ = list_from(value, drawing.blocks, drawing.maxima, kernels, &tokens_);
-    const int64_t num_blocks = (count_ + kTokenBlock - 1) / kTokenBlock;
-    values_.resize(tokens_.size());
-    weights_.resize(tokens_.size());
-    bins_.resize(tokens_.size() + kBinStretch);
-    for (int64_t i = 0; i < count_; i++) values_[i] = drawing.blocks.row[tokens_[i]];
-    kernels.block_weights({values_.data(), count_, 0, num_blocks}, weighing, weights_.data());
-    find_bins(weighing, least_exponent);
-    double sums[kExponentBins * kBinSums] = {};
-    for (int64_t i = 0; i < count_; i++) sums[bins_[i] * kBinSums + i % kBinSums] += weights_[i];
-    for (int bin = 0; bin < kExponentBins; bin++) masses[bin] = sum_of(sums + bin * kBinSums, kBinSums);
-    return sum_of(masses, kExponentBins);
-  }
-
-  // The candidates of one bin, best first, and their weights.
-  void collect(int bin, const Weighing& weighing, std::vector<Candidate>* candidates,
-               std::vector<double>* weights) const {
-    candidates->clear();
-    for (int64_t begin = 0; begin < count_; begin += kBinStretch) {
-      const uint16_t* bins = bins_.data() + begin;
-      // Most stretches have none, which compilers find out many tokens at a time.
-      uint16_t found = 0;
-      for (int i = 0; i < kBinStretch; i++) found |= bins[i] == static_cast<uint16_t>(bin) ? 1 : 0;
-      if (found == 0) continue;
-      for (int64_t i = begin; i < begin + kBinStretch; i++) {
-        if (bins_[i] == bin) candidates->push_back({values_[i], tokens_[i]});
-      }
-    }
-    sort(candidates);
-    weigh(*candidates, weighing, weighing.least, weights);
-  }
-
-  double masses[kExponentBins];
-
- private:
-  // Finds each token's bin, and fills up the last stretch.
-  void find_bins(const Weighing& weighing, float least_exponent) {
-    const float scale = kExponentBins / least_exponent;
-    for (int64_t i = 0; i < count_; i++) {
-      const float bin = (values_[i] - weighing.largest) * weighing.scale * scale;
-      bins_[i] = static_cast<uint16_t>(static_cast<int32_t>(std::min(bin, kExponentBins - 1.0f)));
-    }
-    std::fill_n(bins_.begin() + count_, kBinStretch, kNoBin);
-  }
-
-  std::vector<int32_t> tokens_;
-  std::vector<float> values_;
-  std::vector<float> weights_;
-  std::vector<uint16_t> bins_;
-  int64_t count_ = 0;
-};
-
-// Which of the kHeadExponents is likely the first whose tokens have a mass, or kNumHeads: of the best tokens it is known
-// what they have, of the others a sample of the blocks tells.
-int likely_head(const Drawing& drawing, double mass, const std::vector<Candidate>& best, const SamplingKernels& kernels) {
-  double heads[kNumHeads] = {};
-  for (int64_t block = 0; block < drawing.blocks.end; block += kSampledBlocks) {
-    kernels.add_heads({drawing.blocks.row, drawing.blocks.vocab_size, block, block + 1}, drawing.weighing, heads);
-  }
-  for (double& head : heads) head *= kSampledBlocks;
-  for (const Candidate& candidate : best) {
-    const float exponent = exponent_of(candidate, drawing.weighing);
-    const bool is_sampled = candidate.token / kTokenBlock % kSampledBlocks == 0;
-    if (exponent < drawing.weighing.least) continue;
-    const double weight = std::exp2(static_cast<double>(exponent)) * (is_sampled ? 1 - kSampledBlocks : 1);
-    for (int head = 0; head < kNumHeads; head++) heads[head] += exponent >= kHeadExponents[head] ? weight : 0.0;
-  }
-  return static_cast<int>(std::find_if(heads, heads + kNumHeads, [&](double head) { return head > mass; }) - heads);
-}
-
-// An exponent so small that, even if all tokens had it, they would have less mass together than top_p leaves out.
-float least_exponent_kept(const Drawing& drawing, double top_p) {
-  const double exponent = std::log2((1.0 - top_p) * drawing.mass / static_cast<double>(drawing.blocks.vocab_size));
-  return std::max(kLeastExponent, std::min(-1.0f, static_cast<float>(exponent)));
-}
-
-// Fills bins with all tokens that top_p keeps, and not many more.
-void fill_with_kept(const Drawing& drawing, double top_p, const std::vector<Candidate>& best,
-                    const SamplingKernels& kernels, Bins* bins) {
-  const double needed = (top_p + kRounding) * drawing.mass;
-  for (int head = likely_head(drawing, needed + kSampleError * drawing.mass, best, kernels); head < kNumHeads; head++) {
-    if (bins->fill(drawing, kHeadExponents[head], kernels) > needed) return;
-  }
-  bins->fill(drawing, least_exponent_kept(drawing, top_p), kernels);
-}
-
-// Draws where many tokens share the mass that top_p asks for. Only two bins have to be sorted: the one in which the mass
-// is reached, and the one that is drawn.
-int64_t draw_from_bins(const Drawing& drawing, double top_p, double uniform, const std::vector<Candidate>& best,
-                       const SamplingKernels& kernels) {
-  static thread_local Bins bins;
-  static thread_local std::vector<Candidate> candidates;
-  static thread_local std::vector<double> weights;
-  fill_with_kept(drawing, top_p, best, kernels, &bins);
-  const double needed = top_p * drawing.mass;
-  double before = 0.0;
-  int last = 0;
-  for (; last + 1 < kExponentBins && before + bins.masses[last] < needed; last++) before += bins.masses[last];
-  bins.collect(last, drawing.weighing, &candidates, &weights);
-  drop_tail(before, needed, &weights);
-  bins.masses[last] = sum_of(weights.data(), static_cast<int64_t>(weights.size()));
-  const int bin = static_cast<int>(pick(bins.masses, last + 1, &uniform));
-  if (bin != last) bins.collect(bin, drawing.weighing, &candidates, &weights);
-  return candidates[pick(weights.data(), static_cast<int64_t>(weights.size()), &uniform)].token;
 }
 
 int64_t draw_filtered(const Drawing& drawing, const SamplingRow& row, double uniform, BestOfRow* best,
@@ -454,8 +172,8 @@ void finish_sums(const RowBlocks& blocks, const float* maxima, const Weighing& w
                  float* sums) {
   if (weighing.least == kLeastExponent) return kernels.rescale_sums(maxima, blocks.end, weighing, sums);
   std::fill(sums, sums + blocks.end, 0.0f);
-  for_stretches_from(weighing.least, blocks, maxima, weighing,
-                     [&](const RowBlocks& stretch) { kernels.block_sums(stretch, weighing, sums); });
+  const auto counts = [&](float value) { return (value - weighing.largest) * weighing.scale >= weighing.least; };
+  for_stretches(blocks, maxima, counts, [&](const RowBlocks& stretch) { kernels.block_sums(stretch, weighing, sums); });
 }
 
 int64_t sample_row(Rows* rows, int64_t index, const SampleArguments& arguments, BestOfRow* best,

@@ -76,8 +76,8 @@ VLLM_LOCAL_INLINE float sum_weights(const float* values, const Weighing& weighin
   return Isa::sum(sum);
 }
 
-// Sums of a block's weights, relative to its largest value. A weight too small for a normal number counts as the smallest
-// one: beside the largest one, which is 1, it is nothing. NaN has no power, and infinity no distance from itself.
+// Sums of a block's weights, relative to its largest value. A weight too small for a normal number counts as the
+// smallest one: beside the largest one, which is 1, it is nothing.
 template <typename Isa, int kWanted>
 VLLM_LOCAL_INLINE void sum_block(const float* values, float largest, const BlockSums* wanted, int64_t block) {
   using Vector = typename Isa::Vector;

@@ -19,8 +19,8 @@ constexpr int kBinSums = 4;
 // In what fills up a list of bins.
 constexpr uint16_t kNoBin = kExponentBins;
 
-// Exponents, the largest first. Where tokens of such an exponent or more have all the mass that top_p keeps, it need not
-// look at others.
+// Exponents, the largest first. Where tokens of such an exponent or more have all the mass that top_p keeps, others
+// need no look.
 constexpr int kNumHeads = 12;
 constexpr float kHeadExponents[kNumHeads] = {-5.0f,  -6.0f,  -7.0f,  -8.0f,  -9.0f,  -10.0f,
                                              -11.0f, -12.0f, -13.0f, -14.0f, -15.0f, -16.0f};
