@@ -32,7 +32,7 @@ class NativeSampling:
         self._library = library
         # One metadata serves many steps; its rows are laid out once.
         self._metadata: SamplingMetadata | None = None
-        self._description: _Description
+        self._description: _Description | None = None
         self._call: SampleCall
         # Where all rows' random numbers go.
         self._uniforms: memoryview[float]
@@ -48,6 +48,7 @@ class NativeSampling:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], list[TokenLogprobs | None]]:
         """Does both in one call, which reads the logits once for most of it."""
         token_ids, largest = self._call_of(metadata)(logits, describe=True)
+        assert self._description is not None, "no row asks for log-probabilities"
         return token_ids, largest, self._description.rows()
 
     def describe(
@@ -63,13 +64,18 @@ class NativeSampling:
         """Returns the call for these rows, with this step's random numbers."""
         if metadata is not self._metadata:
             self._metadata = metadata
-            self._description = _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
-            described = self._description.call
+            self._description = description = self._description_of(metadata)
+            described = None if description is None else description.call
             self._call = SampleCall(self._library, _lay_out(metadata), metadata.logprob_rows, described)
             self._uniforms = cast("memoryview[float]", self._call.uniforms.data)
         for row in metadata.drawn:
             self._uniforms[row] = metadata.uniform(row)
         return self._call
+
+    def _description_of(self, metadata: SamplingMetadata) -> _Description | None:
+        if not metadata.describes:
+            return None
+        return _Description(self._library, metadata.num_top_logprobs, metadata.named_logprobs)
 
 
 class _Description:

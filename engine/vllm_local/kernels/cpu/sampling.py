@@ -153,7 +153,7 @@ class SampleCall:
         library: NativeLibrary,
         rows: npt.NDArray[np.void],
         described_rows: npt.NDArray[np.int64],
-        description: DescribeCall,
+        description: DescribeCall | None,
     ) -> None:
         """Allocates the memory.
 
@@ -161,7 +161,7 @@ class SampleCall:
             library: The native library.
             rows: How each row is sampled [R], of `SAMPLING_ROW`.
             described_rows: Which rows can be described [P].
-            description: What of them; its first P queries ask for the tokens that are drawn.
+            description: What of them, if any; its first P queries ask for the tokens that are drawn.
         """
         assert rows.dtype == SAMPLING_ROW, "rows of another layout"
         num_rows = len(rows)
@@ -188,7 +188,7 @@ class SampleCall:
 
         Args:
             logits: float32 [R, V] on the CPU; stay as they are.
-            describe: Whether the description is to be made too.
+            describe: Whether the description is to be made too; there has to be one.
 
         Returns:
             The tokens [R], and each row's largest logit [R]; where that is not finite, the token has no meaning. The
@@ -199,11 +199,16 @@ class SampleCall:
         if logits is not self._logits:
             assert len(logits) == len(self._rows), "as many logits as rows"
             arguments.logits, arguments.stride = _logits_address(logits), logits.stride(0)
-            arguments.vocab_size = self._description.arguments.vocab_size = logits.shape[1]
+            arguments.vocab_size = logits.shape[1]
             self._logits = logits
-        arguments.description = ctypes.addressof(self._description.arguments) if describe else None
+        arguments.description = self._address_of_description(arguments.vocab_size) if describe else None
         self._sample(self._reference)
         return self._token_ids, self._largest
+
+    def _address_of_description(self, vocab_size: int) -> int:
+        assert self._description is not None, "nothing is described"
+        self._description.arguments.vocab_size = vocab_size
+        return ctypes.addressof(self._description.arguments)
 
 
 def _logits_address(logits: torch.Tensor) -> int:
