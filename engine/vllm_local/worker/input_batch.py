@@ -52,7 +52,7 @@ class InputBatch:
         # Blocks of each request that the buffer has; none of them once it is of other requests.
         self._num_shown_blocks = -1
         self._sampling: SamplingMetadata | None = None
-        self._sampled_rows: IntArray = np.empty(0, dtype=np.int64)
+        self._sampled_rows: list[int] = []
         self._buffers = StepBuffers.allocate(num_tokens, num_rows, max_blocks, device)
         # The last step, if it is one that nearly all others follow from, and what has changed since.
         self._decode: DecodeBatch | None = None
@@ -84,14 +84,60 @@ class InputBatch:
             return decode.advance(self._changes)
         for cached in self._changes:
             self._rows.extend(cached)
-        inputs, rows = self._lay_out_anew(num_scheduled_tokens)
         self._decode = None
-        if inputs.samples_all and inputs.prompt_rows is None:
-            self._decode = DecodeBatch(inputs, self._buffers, self._rows, rows.tolist(), self._block_size)
+        request_ids = list(num_scheduled_tokens)
+        rows = [self._rows.indices[request_id] for request_id in request_ids]
+        if max(num_scheduled_tokens.values()) > 1 or self._prompt_logprobs_starts or self._knows_more(rows):
+            return self._lay_out_anew(num_scheduled_tokens)
+        inputs = self._lay_out_single_tokens(request_ids, rows)
+        self._decode = DecodeBatch(inputs, self._buffers, self._rows, rows, self._block_size)
         return inputs
 
-    def _lay_out_anew(self, num_scheduled_tokens: dict[str, int]) -> tuple[StepInputs, IntArray]:
-        """Returns the inputs and the rows that are sampled."""
+    def _knows_more(self, rows: list[int]) -> bool:
+        """Whether a row will still have tokens to compute after one more."""
+        known = self._rows
+        return any(known.num_tokens[row] > known.num_computed[row] + 1 for row in rows)
+
+    def _lay_out_single_tokens(self, request_ids: list[str], rows: list[int]) -> StepInputs:
+        """Returns the inputs of one token a request, all of them sampled.
+
+        Numbers are written one by one, for the reason that `DecodeBatch` gives: the batch changes often where many come
+        and go.
+        """
+        known, buffers, block_size = self._rows, self._buffers, self._block_size
+        token_ids, positions, slots = (
+            buffers.token_ids.array.data,
+            buffers.positions.array.data,
+            buffers.slots.array.data,
+        )
+        query_starts, seq_lens = buffers.query_starts.array.data, buffers.seq_lens.array.data
+        logits_indices = buffers.logits_indices.array.data
+        host_seq_lens = [known.num_computed[row] + 1 for row in rows]
+        assert all(known.num_tokens[row] >= seq_len for row, seq_len in zip(rows, host_seq_lens, strict=True)), (
+            "more tokens are scheduled than are known"
+        )
+        for index, row in enumerate(rows):
+            position = host_seq_lens[index] - 1
+            token_ids[index] = known.token_memory[row, position]
+            positions[index] = position
+            slots[index] = int(known.block_table[row, position // block_size]) * block_size + position % block_size
+            seq_lens[index] = position + 1
+            query_starts[index + 1] = index + 1
+            logits_indices[index] = index
+        # The buffers no longer have what `_layout_of` wrote.
+        self._layout, self._num_shown_blocks = None, -1
+        return StepInputs(
+            request_ids=request_ids,
+            token_ids=buffers.token_ids.publish(len(rows)),
+            attention=self._attention_of(rows, [1] * len(rows), host_seq_lens, len(rows)),
+            sampled_request_ids=request_ids,
+            logits_indices=buffers.logits_indices.publish(len(rows)),
+            sampling=self._prepare_sampling(rows),
+            samples_all=True,
+        )
+
+    def _lay_out_anew(self, num_scheduled_tokens: dict[str, int]) -> StepInputs:
+        """Returns the inputs of any numbers of tokens."""
         layout = self._layout_of(num_scheduled_tokens)
         rows = layout.rows
         seq_lens = _numbers_of(rows, self._rows.num_computed) + layout.query_lens
@@ -104,17 +150,16 @@ class InputBatch:
             self._buffers.logits_indices.array[: len(sampled)] = layout.query_ends[sampled] - 1
             self._layout = None  # the buffer no longer has what `_layout_of` wrote
         token_ids, attention = self._lay_out(layout, seq_lens)
-        inputs = StepInputs(
+        return StepInputs(
             request_ids=layout.request_ids,
             token_ids=token_ids,
             attention=attention,
             sampled_request_ids=sampled_ids,
             logits_indices=self._buffers.logits_indices.publish(len(rows)),
-            sampling=self._prepare_sampling(rows),
+            sampling=self._prepare_sampling(rows.tolist()),
             samples_all=len(token_ids) == len(rows),
             prompt_rows=self._prepare_prompt_rows(layout, seq_lens),
         )
-        return inputs, rows
 
     def _layout_of(self, num_scheduled_tokens: dict[str, int]) -> BatchLayout:
         """Returns the last step's layout where it is this step's too."""
@@ -149,17 +194,24 @@ class InputBatch:
         slots = self._rows.block_table[layout.token_rows, blocks] * self._block_size + offsets
         self._buffers.slots.array[:num_tokens] = slots
         self._buffers.seq_lens.array[:num_requests] = seq_lens
-        return self._buffers.token_ids.publish(num_tokens), AttentionMetadata(
+        attention = self._attention_of(layout.rows.tolist(), layout.host_query_lens, host_seq_lens, num_tokens)
+        return self._buffers.token_ids.publish(num_tokens), attention
+
+    def _attention_of(
+        self, rows: list[int], query_lens: list[int], host_seq_lens: list[int], num_tokens: int
+    ) -> AttentionMetadata:
+        """Returns where the tokens stand that the buffers have."""
+        return AttentionMetadata(
             positions=self._buffers.positions.publish(num_tokens),
             slot_mapping=self._buffers.slots.publish(num_tokens),
-            query_start_loc=self._buffers.query_starts.publish(num_requests + 1),
-            seq_lens=self._buffers.seq_lens.publish(num_requests),
-            block_tables=self._show_blocks(layout.rows, max(host_seq_lens)),
-            query_lens=layout.host_query_lens,
+            query_start_loc=self._buffers.query_starts.publish(len(rows) + 1),
+            seq_lens=self._buffers.seq_lens.publish(len(rows)),
+            block_tables=self._show_blocks(rows, max(host_seq_lens)),
+            query_lens=query_lens,
             host_seq_lens=host_seq_lens,
         )
 
-    def _show_blocks(self, rows: IntArray, max_seq_len: int) -> torch.Tensor:
+    def _show_blocks(self, rows: list[int], max_seq_len: int) -> torch.Tensor:
         """Returns the block tables [R, blocks]; copies them unless the buffer has them from the last step."""
         num_blocks = min(-(-max_seq_len // self._block_size) + _SPARE_BLOCKS, self._rows.block_table.shape[1])
         if num_blocks != self._num_shown_blocks or self._rows.has_new_blocks:
@@ -195,18 +247,16 @@ class InputBatch:
             num_top_logprobs=np.full(len(positions), state.params.prompt_logprobs, dtype=np.int64),
         )
 
-    def _prepare_sampling(self, rows: IntArray) -> SamplingMetadata:
+    def _prepare_sampling(self, rows: list[int]) -> SamplingMetadata:
         """Returns the metadata of the sampled rows [S]; what the last step's built, while the same ones are sampled."""
         sampling = self._sampling
-        is_same = rows is self._sampled_rows or np.array_equal(rows, self._sampled_rows)
-        if sampling is None or not is_same:
-            states = [self._rows.state(row) for row in rows.tolist()]
+        if sampling is None or rows != self._sampled_rows:
+            states = [self._rows.state(row) for row in rows]
             sampling = SamplingMetadata.build(states, self._vocab_size, self._device)
             self._sampling, self._sampled_rows = sampling, rows
-        num_tokens, num_prompt = (
-            _numbers_of(rows, numbers) for numbers in (self._rows.num_tokens, self._rows.num_prompt)
-        )
-        sampling.output_positions[:] = num_tokens - num_prompt
+        positions = sampling.output_positions.data
+        for index, row in enumerate(rows):
+            positions[index] = self._rows.num_tokens[row] - self._rows.num_prompt[row]
         return sampling
 
 
