@@ -185,7 +185,7 @@ def _distinct_fields(source: Source, count: int, noun: str) -> tuple[tuple[tuple
 
 
 def _subject(source: Source, noun: str, is_person: bool) -> Field:
-    kinds = _NAME_KINDS if is_person else (source.rng.choice(_SUBJECT_KINDS),)
+    kinds: tuple[str, ...] = _NAME_KINDS if is_person else (source.rng.choice(_SUBJECT_KINDS),)
     if is_person and source.chance(0.5):
         return Field(source.rng.choice(("name", noun, f"{noun}_name")), "string", kinds, ("{value}", f"the {noun}"))
     named = expand(source, "clauses", "name it").replace("{noun}", noun)
