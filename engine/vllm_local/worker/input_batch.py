@@ -27,7 +27,7 @@ _SPARE_BLOCKS = 8
 
 
 class InputBatch:
-    """Keeps a row for every known request and makes a step's arrays from the rows in a handful of numpy operations.
+    """Keeps a row for every known request, and makes a step's arrays from the rows, mostly in a few numpy operations.
 
     A request keeps its row from its first step until it is finished or preempted; rows are not moved. What a step
     costs in Python is one short loop over its requests; nothing is done with tensors request by request.
@@ -101,8 +101,8 @@ class InputBatch:
     def _lay_out_single_tokens(self, request_ids: list[str], rows: list[int]) -> StepInputs:
         """Returns the inputs of one token a request, all of them sampled.
 
-        Numbers are written one by one, for the reason that `DecodeBatch` gives: the batch changes often where many come
-        and go.
+        Numbers are written one by one, for the reason that `DecodeBatch` gives: where many requests come and go, the
+        batch is often another one than before.
         """
         known, buffers, block_size = self._rows, self._buffers, self._block_size
         token_ids, positions, slots = (
