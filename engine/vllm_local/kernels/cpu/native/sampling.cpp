@@ -49,21 +49,19 @@ struct Rows {
   // caches hold meanwhile; of the rows that are left over, too few for all threads, each scans a share of the blocks.
   template <typename Scan, typename Finish>
   void for_rows(const Scan& scan, const Finish& finish) const {
-    std::atomic<int64_t> next{0}, next_left{0};
-    int64_t whole = 0;
+    const int64_t whole = num_rows - num_rows % num_threads();
+    std::atomic<int64_t> next{0}, next_left{whole};
     parallel([&](int thread, int num_threads) {
-      const int64_t end = num_rows - num_rows % num_threads;
-      if (thread == 0) whole = end;
-      for (int64_t index = next++; index < end; index = next++) {
+      for (int64_t index = next++; index < whole; index = next++) {
         scan(index, all_blocks(index));
         finish(index);
       }
-      scan_share(end, thread, num_threads, scan);
+      scan_share(whole, thread, num_threads, scan);
     });
     if (num_rows - whole == 1) return finish(whole);
     if (num_rows == whole) return;
     parallel([&](int, int) {
-      for (int64_t index = whole + next_left++; index < num_rows; index = whole + next_left++) finish(index);
+      for (int64_t index = next_left++; index < num_rows; index = next_left++) finish(index);
     });
   }
 

@@ -13,6 +13,12 @@
 namespace vllm_local {
 namespace {
 
+// Bins of equal width that exponents fall into, the largest ones first.
+constexpr int kExponentBins = 1024;
+// What fills up a list of bins.
+constexpr uint16_t kNoBin = kExponentBins;
+// Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
+constexpr int kBinSums = 4;
 // One block of so many tells how the mass is spread over exponents, and by so much it may be wrong.
 constexpr int64_t kSampledBlocks = 16;
 constexpr double kSampleError = 0.02;
@@ -122,12 +128,13 @@ int likely_head(const Drawing& drawing, double mass, const std::vector<Candidate
     kernels.add_heads({drawing.blocks.row, drawing.blocks.vocab_size, block, block + 1}, drawing.weighing, heads);
   }
   for (double& head : heads) head *= kSampledBlocks;
-  for (const Candidate& candidate : best) {
-    const float exponent = exponent_of(candidate, drawing.weighing);
-    const bool is_sampled = candidate.token / kTokenBlock % kSampledBlocks == 0;
-    if (exponent < drawing.weighing.least) continue;
-    const double weight = std::exp2(static_cast<double>(exponent)) * (is_sampled ? 1 - kSampledBlocks : 1);
-    for (int head = 0; head < kNumHeads; head++) heads[head] += exponent >= kHeadExponents[head] ? weight : 0.0;
+  static thread_local std::vector<double> weights;
+  weigh(best, drawing.weighing, drawing.weighing.least, &weights);
+  for (size_t i = 0; i < best.size(); i++) {
+    const float exponent = exponent_of(best[i], drawing.weighing);
+    const bool is_sampled = best[i].token / kTokenBlock % kSampledBlocks == 0;
+    const double missing = weights[i] * (is_sampled ? 1 - kSampledBlocks : 1);
+    for (int head = 0; head < kNumHeads; head++) heads[head] += exponent >= kHeadExponents[head] ? missing : 0.0;
   }
   return static_cast<int>(std::find_if(heads, heads + kNumHeads, [&](double head) { return head > mass; }) - heads);
 }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <vector>
 
 #include "sampling_rows.h"
@@ -32,6 +31,7 @@ void sort(std::vector<Candidate>* candidates) {
   if (std::is_sorted(candidates->begin(), candidates->end(), comes_first)) return;
   std::sort(candidates->begin(), candidates->end(), comes_first);
 }
+
 // A number that `count` or somewhat more of the values have or exceed, found by halving; the largest value is finite.
 float threshold_of(const float* values, int64_t num_values, float largest, int64_t count,
                    const SamplingKernels& kernels) {

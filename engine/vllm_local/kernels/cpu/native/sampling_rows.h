@@ -12,13 +12,6 @@ constexpr int kTokenBlock = 128;
 // Exponents are of 2, whose powers take fewer operations than those of e. What is less than this counts as nothing.
 constexpr float kLeastExponent = -126.0f;
 constexpr float kLog2E = 1.44269504088896341f;
-// Bins of equal width that exponents fall into, the largest ones first.
-constexpr int kExponentBins = 1024;
-// Sums that a bin has, for neighbouring tokens to add to: many are in the same bin, and none should wait for another.
-constexpr int kBinSums = 4;
-// In what fills up a list of bins.
-constexpr uint16_t kNoBin = kExponentBins;
-
 // Exponents, the largest first. Where tokens of such an exponent or more have all the mass that top_p keeps, others
 // need no look.
 constexpr int kNumHeads = 12;
