@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vllm_local.kernels.cpu.sampling import SAMPLING_ROW, DescribeCall, SampleCall
 from vllm_local.outputs import TokenLogprobs
+from vllm_local.sampling.sampling_metadata import limiting_top_k, log_min_p_of
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +129,6 @@ def _lay_out(metadata: SamplingMetadata) -> npt.NDArray[np.void]:
     rows: list[tuple[float, float, int, float]] = [(0.0, -math.inf, 0, 1.0)] * len(metadata.states)
     for row in metadata.drawn:
         params = metadata.states[row].params
-        log_min_p = math.log(params.min_p) if params.min_p > 0 else -math.inf
-        top_k = params.top_k if params.top_k < metadata.vocab_size else 0
-        rows[row] = (params.temperature, log_min_p, top_k, params.top_p)
+        top_k = limiting_top_k(params, metadata.vocab_size)
+        rows[row] = (params.temperature, log_min_p_of(params), top_k, params.top_p)
     return np.array(rows, dtype=SAMPLING_ROW)

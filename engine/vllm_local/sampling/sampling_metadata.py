@@ -64,6 +64,16 @@ class SamplingState:
             self.bad_words.append(token_ids)
 
 
+def limiting_top_k(params: SamplingParams, vocab_size: int) -> int:
+    """Returns top_k, or 0 where it leaves all tokens."""
+    return params.top_k if params.top_k < vocab_size else 0
+
+
+def log_min_p_of(params: SamplingParams) -> float:
+    """Returns the logarithm of min_p; of none, minus infinity."""
+    return math.log(params.min_p) if params.min_p > 0 else -math.inf
+
+
 @dataclass(frozen=True, eq=False)
 class RandomRows:
     """The rows that draw.
@@ -89,11 +99,11 @@ class RandomRows:
         cls, rows: Sequence[int], params: Sequence[SamplingParams], vocab_size: int, device: torch.device
     ) -> RandomRows:
         """Collects the rows that draw, given their parameters."""
-        top_k = np.array([item.top_k if item.top_k < vocab_size else 0 for item in params], dtype=np.int64)
+        top_k = np.array([limiting_top_k(item, vocab_size) for item in params], dtype=np.int64)
         top_p = np.array([item.top_p for item in params], dtype=np.float64)
         is_filtered = (top_k > 0) | (top_p < 1)
         temperature = [item.temperature for item in params]
-        log_min_p = [math.log(item.min_p) if item.min_p > 0 else -math.inf for item in params]
+        log_min_p = [log_min_p_of(item) for item in params]
         has_min_p = any(value > -math.inf for value in log_min_p)
         return cls(
             rows=np.array(rows, dtype=np.int64),

@@ -87,16 +87,17 @@ class InputBatch:
         self._decode = None
         request_ids = list(num_scheduled_tokens)
         rows = [self._rows.indices[request_id] for request_id in request_ids]
-        if max(num_scheduled_tokens.values()) > 1 or self._prompt_logprobs_starts or self._knows_more(rows):
+        if self._prompt_logprobs_starts or not self._decodes_each(rows, num_scheduled_tokens):
             return self._lay_out_anew(num_scheduled_tokens)
         inputs = self._lay_out_single_tokens(request_ids, rows)
         self._decode = DecodeBatch(inputs, self._buffers, self._rows, rows, self._block_size)
         return inputs
 
-    def _knows_more(self, rows: list[int]) -> bool:
-        """Whether a row will still have tokens to compute after one more."""
+    def _decodes_each(self, rows: list[int], num_scheduled_tokens: dict[str, int]) -> bool:
+        """Whether the step has one token of each row, its last known one."""
         known = self._rows
-        return any(known.num_tokens[row] > known.num_computed[row] + 1 for row in rows)
+        is_last = (known.num_tokens[row] == known.num_computed[row] + 1 for row in rows)
+        return max(num_scheduled_tokens.values()) == 1 and all(is_last)
 
     def _lay_out_single_tokens(self, request_ids: list[str], rows: list[int]) -> StepInputs:
         """Returns the inputs of one token a request, all of them sampled.
@@ -113,9 +114,6 @@ class InputBatch:
         query_starts, seq_lens = buffers.query_starts.array.data, buffers.seq_lens.array.data
         logits_indices = buffers.logits_indices.array.data
         host_seq_lens = [known.num_computed[row] + 1 for row in rows]
-        assert all(known.num_tokens[row] >= seq_len for row, seq_len in zip(rows, host_seq_lens, strict=True)), (
-            "more tokens are scheduled than are known"
-        )
         for index, row in enumerate(rows):
             position = host_seq_lens[index] - 1
             token_ids[index] = known.token_memory[row, position]
