@@ -213,8 +213,7 @@ def _object_core(source: Source, verb: str, noun: str, slot: Slot) -> str:
     if source.chance(0.4):
         line = _fill(source, source.rng.choice(lists["object sentences"]), verb, noun)
     else:
-        line = _fill(source, source.rng.choice(lists["object cores"]), verb, noun)
-        line = f"{_words_in(source, source.rng.choice(lists['openings']))} {line}" if source.chance(0.7) else line
+        line = _opened(source, _fill(source, source.rng.choice(lists["object cores"]), verb, noun))
     return _named(_bounded(source, line, slot.argument.kind), slot)
 
 
@@ -222,8 +221,13 @@ def _core(source: Source, verb: str, noun: str) -> str:
     rng, lists = source.rng, read_blocks(_FILE)
     if source.chance(0.4):
         return _fill(source, rng.choice(lists["sentences"]), _inflected(source, verb), noun)
-    core = _fill(source, rng.choice(lists["cores"]), verb, noun)
-    return f"{_words_in(source, rng.choice(lists['openings']))} {core}" if source.chance(0.7) else core
+    return _opened(source, _fill(source, rng.choice(lists["cores"]), verb, noun))
+
+
+def _opened(source: Source, core: str) -> str:
+    """Return the core, most often behind an opening."""
+    openings = read_blocks(_FILE)["openings"]
+    return f"{_words_in(source, source.rng.choice(openings))} {core}" if source.chance(0.7) else core
 
 
 def _inflected(source: Source, verb: str) -> str:
