@@ -79,6 +79,26 @@ def test_the_losses_are_those_of_the_counted_positions(batches):
     assert torch.equal(packed.answers, torch.cat(answers))
 
 
+def test_without_a_gradient_the_losses_are_the_same(batches):
+    ours = network()
+    packed = Packed.of(batches, [torch.ones_like(batch.answers) for batch in batches], torch.device("cpu"))
+    with torch.no_grad():
+        losses = ours.losses(packed)
+    torch.testing.assert_close(losses, ours.losses(packed).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # it runs a C++ compiler
+@pytest.mark.filterwarnings("ignore")  # of what torch's compiler does itself
+def test_compiled_parts_give_the_same_losses_and_gradient(batches):
+    ours = network()
+    compiled = Network(SIZES, torch.float32, compiled=True)
+    compiled.load_state_dict(ours.state_dict())
+    packed = Packed.of(batches, [torch.ones_like(batch.answers) for batch in batches], torch.device("cpu"))
+    for found, expected in zip(*(losses_and_gradient(one, packed) for one in (compiled, ours)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.cuda
 def test_a_gpu_gives_the_same_losses(batches):
     ours = network().to(torch.bfloat16)
