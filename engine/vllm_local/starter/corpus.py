@@ -94,59 +94,85 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
+    """One conversation.
+
+    Attributes:
+        tokens: Its token ids.
+        kinds: For each of them whether it is an answer's, another, or one that the template writes.
+    """
+
     tokens: list[int]
     kinds: list[int]
 
 
 class Corpus:
-    """A seeded source of batches, which come in blocks.
+    """A seeded source of conversations, which come in blocks, and of the batches that are made of them.
 
-    A block depends on the seed, its number and the mixture alone. Its conversations are sorted by length, so that
-    a batch has little padding and attention needs no mask but the causal one. Conversations of one length are of few
-    skills, so a training step takes several batches.
+    A block depends on the seed, the part, its number and the mixture alone. Its conversations are sorted by length, so
+    that a batch has little padding and attention needs no mask but the causal one. Conversations of one length are of
+    few skills, so a training step takes several batches.
 
     Args:
         tokenizer: The starter's tokenizer.
         seed: Seed of the data.
         batch_tokens: Tokens in a batch, padding included, at most, unless one conversation is longer.
-        step_batches: Batches in a training step.
+        part: Which of several corpora of this seed this is.
     """
 
-    def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int, step_batches: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, seed: int, batch_tokens: int, part: int = 0) -> None:
         self._tokenizer = tokenizer
         self._seed = seed
         self._batch_tokens = batch_tokens
-        self._step_batches = step_batches
+        self._part = part
         self._pad = token_id(tokenizer, PAD)
         self._end = token_id(tokenizer, END)
         self._turn = tokenizer.encode("<|im_start|>assistant\n").ids
         self._thought = tokenizer.encode("<think>\n").ids
 
-    def block(self, number: int, mixture: Mixture, steps: int = 64) -> list[list[Batch]]:
-        """Return the batches of about so many steps; a step's batches are of different lengths, drawn at random."""
-        rng = Random(f"{self._seed}/{number}")
-        samples, missing = [], steps * self._step_batches * self._batch_tokens
+    def samples(self, number: int, mixture: Mixture, tokens: int) -> list[Sample]:
+        """Return a block's conversations of so many tokens together, or a few more; the longest come first."""
+        rng = Random(f"{self._seed}/{self._part}/{number}")
+        samples, missing = [], tokens
         while missing > 0:
             samples.append(self._sample(rng, mixture))
             missing -= len(samples[-1].tokens)
-        samples.sort(key=lambda sample: len(sample.tokens), reverse=True)
-        groups = []
-        while samples:
-            rows = max(1, self._batch_tokens // _padded(len(samples[0].tokens)))
-            groups.append(samples[:rows])
-            samples = samples[rows:]
-        rng.shuffle(groups)
-        batches = [self._batch(group) for group in groups]
-        return [batches[start : start + self._step_batches] for start in range(0, len(batches), self._step_batches)]
+        return sorted(samples, key=lambda sample: len(sample.tokens), reverse=True)
 
-    def _sample(self, rng: Random, mixture: Mixture) -> _Sample:
+    def batches(self, samples: Sequence[Sample]) -> list[Batch]:
+        """Return conversations as batches, in the order given, in which their lengths must fall."""
+        batches, start = [], 0
+        while start < len(samples):
+            rows = max(1, self._batch_tokens // _padded(len(samples[start].tokens)))
+            batches.append(self._batch(samples[start : start + rows]))
+            start += rows
+        return batches
+
+    def steps(self, number: int, samples: Sequence[Sample], steps: int, step_batches: int) -> list[list[Batch]]:
+        """Return a block's batches of exactly so many steps, each of batches of different lengths.
+
+        All parts take their batches in the same order of lengths, so that those who train together on one part each
+        take about the same time for a step. What does not fit is left out, and some comes twice where there is too
+        little.
+
+        Args:
+            number: The block's.
+            samples: Its conversations; their lengths must fall.
+            steps: How many steps.
+            step_batches: Batches in a step.
+        """
+        batches, wanted = self.batches(samples), steps * step_batches
+        order = Random(f"{self._seed}/{number}").sample(range(wanted), wanted)
+        chosen = [batches[place * len(batches) // wanted] for place in order]
+        return [chosen[start : start + step_batches] for start in range(0, wanted, step_batches)]
+
+    def _sample(self, rng: Random, mixture: Mixture) -> Sample:
         rooms, weights = zip(*mixture.rooms, strict=True)
         conversation = draw_conversation(rng, mixture.drills, rng.choices(rooms, weights)[0])
         ids = self._tokenizer.encode(render(conversation)).ids[:_LONGEST]
-        return _Sample(ids, self._kinds(ids))
+        return Sample(ids, self._kinds(ids))
 
-    def _batch(self, samples: Sequence[_Sample]) -> Batch:
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
         length = _padded(max(len(sample.tokens) for sample in samples))
         tokens = torch.full((len(samples), length), self._pad)
         kinds = torch.full((len(samples), length + 1), _WRITTEN)

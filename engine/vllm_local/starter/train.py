@@ -1,6 +1,7 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
-With ``--start MODEL`` it goes on from a model's weights and tokenizer, at lower rates and without the first stages.
+With ``--start MODEL`` it goes on from a model's weights and tokenizer, at lower rates and without the first stages, on
+the hardest of four times as many conversations (``hard_examples.py``).
 
 The recipe: small steps and copy drills first, the loss on every token at first and mostly on the answers later, longer
 conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
@@ -17,6 +18,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from torch.multiprocessing.spawn import spawn
 from vllm_local.starter.corpus import Batch, Corpus, Mixture
 from vllm_local.starter.export import network_sizes, plot_losses, save_model
 from vllm_local.starter.feed import Feed
+from vllm_local.starter.hard_examples import choose_hardest
 from vllm_local.starter.network import Network
 from vllm_local.starter.precision import fastest_dtype
 from vllm_local.starter.tokenizer import build_tokenizer, save_tokenizer
@@ -49,6 +52,10 @@ class Pace:
 
 # Muon's steps are of one size whatever the gradient, so many small steps learn more than few large ones.
 _PACES = {"cpu": Pace(1024, 4, 96), "cuda": Pace(8192, 8, 16)}
+# Of so many conversations a model that already knows something trains on the hardest one.
+_CANDIDATES = 4
+# Batches are not full, so that a little less than their tokens fills them.
+_FULL = 0.82
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.
 _STAGES = (
     (0.05, Mixture(((256, 80), (512, 20)), drills=0.5), 0.5),
@@ -58,7 +65,7 @@ _STAGES = (
 )
 _WARM_UP, _DECAY = 0.01, 0.8
 # A model that goes on from another one's weights begins with the stage of this share, at this scale of the rates.
-_START_SHARE, _START_RATE = 0.15, 0.6
+_START_SHARE, _START_RATE = 0.15, 0.5
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -77,6 +84,7 @@ class Plan:
         makers: Processes that make the data; none: those that train do.
         start: Folder of a model whose weights and tokenizer to begin with; none: random weights, a new tokenizer.
         dtype: The type that the network multiplies in.
+        compiled: Whether torch compiles parts of the network, as `Network` says.
 
     Raises:
         ValueError: If several processes are to train on one GPU.
@@ -92,12 +100,18 @@ class Plan:
     makers: int = 0
     start: Path | None = None
     dtype: torch.dtype = torch.float32
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         if self.device != "cpu" and self.processes > 1:
             message = f"{self.processes} processes cannot train on one GPU; give --processes 1."
             raise ValueError(message)
+
+    @property
+    def candidates(self) -> int:
+        """Return from how many conversations each one to train on is chosen."""
+        return 1 if self.start is None else _CANDIDATES
 
     def mixture(self, share: float) -> tuple[Mixture, float]:
         """Return what to train on at a share of the run, and the share of other text that counts."""
@@ -163,9 +177,10 @@ class Trainer:
         self._states = states
         self._tokenizer = Tokenizer.from_file(str(plan.output / "tokenizer.json"))
         pace = _PACES[plan.device]
-        corpus = Corpus(self._tokenizer, plan.seed, pace.batch_tokens, pace.step_batches)
-        self._feed = Feed(corpus, plan.makers, pace.block_steps)
-        self._network = Network(network_sizes(self._tokenizer), plan.dtype)
+        self._pace = Pace(pace.batch_tokens, pace.step_batches // plan.processes, pace.block_steps)
+        self._corpus = Corpus(self._tokenizer, plan.seed, pace.batch_tokens, part=rank)
+        self._feed = Feed(self._corpus, plan.makers, plan.candidates * self._block_tokens())
+        self._network = Network(network_sizes(self._tokenizer), plan.dtype, plan.compiled)
         self._worker = Worker(rank, shared, self._network)
         self._progress = Progress()
         self._resume()
@@ -205,21 +220,36 @@ class Trainer:
         share = float(self._shared.control[0])
         mixture, other_share = self._plan.mixture(share)
         losses = []
-        for batches in self._feed.block(progress.block, mixture):
+        for batches in self._steps(mixture):
             if (share := self._agreed_share(started)) >= 1:
                 break
             counted = counted_positions(batches, other_share, self._plan.seed + progress.step)
             self._worker.step(batches, counted, self._plan.rate(share))
             progress.step += 1
-            progress.tokens += sum(int((batch.targets != -100).sum()) for batch in batches)
-            losses.append((progress.tokens, self._shared.losses.sum(0)))
+            losses.append(self._shared.losses.sum(0))
             bar.update(task, completed=share, description=progress.summary())
         # Read after the block, so that nobody waits for a GPU's steps one by one.
-        for tokens, loss in losses:
-            total, number = loss.tolist()
-            progress.losses.append((tokens, total / number))
+        for loss in losses:
+            total, number, tokens = loss.tolist()
+            progress.tokens += int(tokens)
+            progress.losses.append((progress.tokens, total / number))
         if share < 1:
             progress.block += 1
+
+    def _block_tokens(self) -> int:
+        """Return how many tokens this process trains on in a block, about."""
+        pace = self._pace
+        return int(_FULL * pace.block_steps * pace.step_batches * pace.batch_tokens)
+
+    def _steps(self, mixture: Mixture) -> list[list[Batch]]:
+        """Return this process's batches of a block's steps: of the hardest conversations where there is a choice."""
+        number, corpus = self._progress.block, self._corpus
+        samples = self._feed.block(number, mixture)
+        if self._plan.candidates > 1:
+            losses = self._worker.answer_losses(corpus.batches(samples))
+            rng = Random(f"{self._plan.seed}/{self._rank}/{number}")
+            samples = choose_hardest(samples, losses, self._block_tokens(), rng)
+        return corpus.steps(number, samples, self._pace.block_steps, self._pace.step_batches)
 
     def _resume(self) -> None:
         path = self._plan.output / _CHECKPOINT
@@ -312,6 +342,7 @@ def main() -> None:
     parser.add_argument("--device", choices=list(_PACES), default="cpu")
     parser.add_argument("--processes", type=int, help="processes of one thread each: 2 on the processor, 1 on a GPU")
     parser.add_argument("--makers", type=int, help="processes that make the data: 0, or all cores but one with a GPU")
+    parser.add_argument("--compile", action="store_true", help="compile parts of the network; wants a C++ compiler")
     arguments = parser.parse_args()
     if (arguments.minutes is None) == (arguments.tokens is None):
         parser.error("give either --minutes or --tokens")
@@ -319,8 +350,8 @@ def main() -> None:
     processes = (2 if on_processor else 1) if arguments.processes is None else arguments.processes
     makers = (0 if on_processor else (os.cpu_count() or 2) - 1) if arguments.makers is None else arguments.makers
     limits = (arguments.output, arguments.minutes, arguments.tokens, arguments.seed, processes, arguments.save_every)
-    dtype = fastest_dtype(arguments.device)
-    train(Plan(*limits, device=arguments.device, makers=makers, start=arguments.start, dtype=dtype))
+    dtype, device = fastest_dtype(arguments.device), arguments.device
+    train(Plan(*limits, device, makers, arguments.start, dtype, compiled=arguments.compile))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from vllm_local.starter.muon import Muon
 from vllm_local.starter.network import Network
 
 _MATRIX_RATE, _OTHER_RATE = 0.015, 2.5e-3
-_LENGTH_OF_DOUBLE_COST = 1800
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Shared:
     Attributes:
         weights: [N] the weights in fp32.
         gradients: [P, N] each process's gradient.
-        losses: [P, 2] sum and number of each process's losses on answers.
+        losses: [P, 3] sum and number of each process's losses on answers, and its tokens that could have one.
         control: [2] numbers of the first process: share of the run that is done, seconds since the last checkpoint.
         barrier: Where they wait for each other.
     """
@@ -44,7 +43,7 @@ class Shared:
     @staticmethod
     def create(num_weights: int, processes: int, barrier: Barrier, device: torch.device) -> Shared:
         """Make the tensors: all but `control` on the device, and in shared memory where that is the processor's."""
-        sizes = ((num_weights,), (processes, num_weights), (processes, 2))
+        sizes = ((num_weights,), (processes, num_weights), (processes, 3))
         weights, gradients, losses = (torch.zeros(size, device=device).share_memory_() for size in sizes)
         return Shared(weights, gradients, losses, torch.zeros(2).share_memory_(), barrier)
 
@@ -104,17 +103,28 @@ class Worker:
         """Make one training step together with the other processes.
 
         Args:
-            batches: All batches of the step.
+            batches: This process's batches of the step.
             counted: For each batch the positions that count, [B, T].
             rate: Scale of the learning rates.
         """
-        total = sum(int(positions.sum()) for positions in counted)
-        mine = shared_out([batch.tokens.shape for batch in batches], self._processes)[self._rank]
-        self._compute_gradient([batches[index] for index in mine], [counted[index] for index in mine], total)
+        self._compute_gradient(batches, counted)
         self._shared.barrier.wait()
         self._update(rate)
         self._shared.barrier.wait()
         self.refresh()
+
+    def answer_losses(self, batches: Sequence[Batch]) -> list[float]:
+        """Return for each row of the batches, one after the other, the sum of the loss on its answers, nats."""
+        device = self._shared.weights.device
+        sums = []
+        with torch.no_grad():
+            for batch in batches:
+                counted = batch.answers & (batch.targets != -100)
+                packed = Packed.of([batch], [counted], device)
+                rows = packed.counted // batch.tokens.shape[1]
+                zeros = torch.zeros(len(batch.tokens), device=device)
+                sums.append(zeros.index_add(0, rows, self._network.losses(packed)))
+        return [float(value) for value in torch.cat(sums)]
 
     def weights(self) -> dict[str, Tensor]:
         """Return the shared weights by their names, in fp32."""
@@ -135,17 +145,21 @@ class Worker:
                     if name in states:
                         optimizer.state[parameter] = states[name]
 
-    def _compute_gradient(self, batches: list[Batch], counted: list[Tensor], total: int) -> None:
-        answers = torch.zeros_like(self._shared.losses[self._rank])
+    def _compute_gradient(self, batches: Sequence[Batch], counted: Sequence[Tensor]) -> None:
+        """Compute this process's share of the gradient: of the mean of the processes' mean losses."""
+        device = self._shared.weights.device
+        known = sum(int((batch.targets != -100).sum()) for batch in batches)
+        total = sum(int(positions.sum()) for positions in counted) * self._processes
+        answers = torch.tensor([0.0, 0.0, known], device=device)
         self._network.zero_grad(set_to_none=True)
         # A processor's caches hold one batch; a GPU is idle with less than all.
-        size = 1 if answers.is_cpu else len(batches)
+        size = 1 if device.type == "cpu" else len(batches)
         for start in range(0, len(batches), size):
             part = slice(start, start + size)
-            packed = Packed.of(batches[part], counted[part], answers.device)
+            packed = Packed.of(batches[part], counted[part], device)
             losses = self._network.losses(packed)
             (losses.sum() / total).backward()
-            answers += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
+            answers[:2] += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
         gradient = self._shared.gradients[self._rank]
         for name, parameter in self._network.named_parameters():
             if parameter.grad is None:
@@ -163,20 +177,6 @@ class Worker:
             for group in optimizer.param_groups:
                 group["lr"] = base * rate
             optimizer.step()
-
-
-def shared_out(shapes: Sequence[tuple[int, ...]], processes: int) -> list[list[int]]:
-    """Return for each process the indices of its batches, so that all are done at about the same time.
-
-    Args:
-        shapes: (rows, tokens) of each batch; the time of a token grows with the length of its row.
-        processes: How many processes there are.
-    """
-    costs = [rows * length * (1 + length / _LENGTH_OF_DOUBLE_COST) for rows, length in shapes]
-    parts: list[list[int]] = [[] for _ in range(processes)]
-    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
-        min(parts, key=lambda part: sum(costs[other] for other in part)).append(index)
-    return parts
 
 
 def _owner(name: str, processes: int) -> int:

@@ -3,7 +3,7 @@ import torch
 from tokenizers import Tokenizer
 
 from vllm_local.starter import starter_path
-from vllm_local.starter.corpus import Corpus, Mixture
+from vllm_local.starter.corpus import Corpus, Mixture, Sample
 from vllm_local.starter.tokenizer import END, PAD, token_id
 
 MIXTURE = Mixture(((256, 80), (1024, 20)), drills=0.1)
@@ -16,15 +16,22 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def batches(tokenizer):
-    return [batch for step in Corpus(tokenizer, 0, 1024, 4).block(5, MIXTURE, steps=20) for batch in step]
+    corpus = Corpus(tokenizer, 0, 1024)
+    return corpus.batches(corpus.samples(5, MIXTURE, 80_000))
 
 
-def test_a_block_depends_on_seed_and_number_alone(tokenizer):
-    def first(seed: int, number: int) -> torch.Tensor:
-        return Corpus(tokenizer, seed, 512, 2).block(number, MIXTURE, steps=2)[0][0].tokens
+def test_a_block_depends_on_seed_part_and_number_alone(tokenizer):
+    def block(seed: int, part: int, number: int) -> list[Sample]:
+        return Corpus(tokenizer, seed, 512, part).samples(number, MIXTURE, 2_000)
 
-    assert torch.equal(first(0, 1), first(0, 1))
-    assert not torch.equal(first(0, 1)[:1, :8], first(0, 2)[:1, :8]) or first(0, 1).shape != first(0, 2).shape
+    assert block(0, 0, 1) == block(0, 0, 1)
+    assert all(block(0, 0, 1) != other for other in (block(1, 0, 1), block(0, 1, 1), block(0, 0, 2)))
+
+
+def test_a_block_is_of_so_many_tokens_and_its_longest_come_first(tokenizer):
+    lengths = [len(sample.tokens) for sample in Corpus(tokenizer, 0, 512).samples(2, MIXTURE, 3_000)]
+    assert 3_000 <= sum(lengths) < 3_000 + max(lengths)
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_batches_hold_little_padding(tokenizer, batches):
@@ -60,7 +67,23 @@ def test_the_thought_that_the_template_opens_is_no_target(tokenizer, batches):
     assert not any((batch.targets == think).any() for batch in batches)
 
 
-def test_a_step_takes_so_many_batches(tokenizer):
-    steps = Corpus(tokenizer, 0, 512, 6).block(1, Mixture(((256, 1),), 0.1), steps=6)
-    assert {len(step) for step in steps[:-1]} == {6}
-    assert 5 <= len(steps) <= 10
+@pytest.mark.parametrize("tokens", [2_000, 20_000])
+def test_a_block_has_exactly_so_many_steps_whatever_its_tokens(tokenizer, tokens):
+    corpus = Corpus(tokenizer, 0, 512)
+    samples = corpus.samples(1, Mixture(((256, 1),), 0.1), tokens)
+    steps = corpus.steps(1, samples, steps=6, step_batches=3)
+    assert [len(step) for step in steps] == [3] * 6
+    known = {tuple(sample.tokens) for sample in samples}
+    pad = token_id(tokenizer, PAD)
+    for batch in (batch for step in steps for batch in step):
+        assert {tuple(token for token in row if token != pad) for row in batch.tokens.tolist()} <= known
+
+
+def test_all_parts_take_their_batches_in_one_order_of_lengths(tokenizer):
+    lengths = []
+    for part in range(2):
+        corpus = Corpus(tokenizer, 0, 512, part)
+        steps = corpus.steps(1, corpus.samples(1, MIXTURE, 20_000), steps=20, step_batches=1)
+        lengths.append([step[0].tokens.shape[1] for step in steps])
+    assert lengths[0] != sorted(lengths[0])
+    assert torch.corrcoef(torch.tensor(lengths).float())[0, 1] > 0.9
