@@ -37,7 +37,7 @@ _MADE_UP_FIELDS = {"train": 0.3, "heldout": 0.15}
 # Words of several keys of one object: "first_name" and "last_name".
 _COMMON_WORDS = frozenset({"name", "number", "of", "is", "the", "value", "date", "address", "list"})
 # How often training asks for what names the thing where it is not drawn: it is the hardest value to find.
-_SUBJECT_ASKED = 0.35
+_SUBJECT_ASKED = 0.45
 _CHARACTERS_A_TOKEN = 3
 _MESSAGE_TOKENS = 12
 _TOOL_TOKENS = 150

@@ -27,6 +27,10 @@ _NAME_KINDS = ("name", "name", "full_name", "accented", "chinese", "japanese")
 _MADE_UP_LABELS = 0.45
 _CLAUSES = 2
 _UNLABELLED = 0.25
+# How often people stand beside a thing, and how often its name stands behind "the" alone, or bare behind its noun.
+# Without all that a model takes any name for a person's.
+_PERSON_BESIDE = 0.35
+_NAMED_ALONE, _NAMED_BARELY = 0.3, 0.2
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,10 @@ class _Pattern:
 
 
 _STRINGS = (*_MADE_UP_KINDS["string"], "full_name", "city_state", "phone", "url", "date", "time", "any_text")
+_PERSON = _Pattern("string", _NAME_KINDS, "people", "tell person", ("{0}",) * 6 + ("{0}_name", "name_of_{0}"))
 _PATTERNS: tuple[tuple[float, _Pattern], ...] = (
     (34, _Pattern("string", _STRINGS, "attributes", "tell one", ("{0}",) * 9 + ("{0}_value", "the_{0}"))),
-    (16, _Pattern("string", _NAME_KINDS, "people", "tell person", ("{0}",) * 6 + ("{0}_name", "name_of_{0}"))),
+    (16, _PERSON),
     (12, _Pattern("integer", ("small", "integer"), "counts", "tell count", ("{0}",) * 6 + ("number_of_{0}",))),
     (8, _Pattern("integer", ("integer", "small"), "measures", "tell amount", ("{0}",) * 6 + ("{0}_value",))),
     (12, _Pattern("number", ("amount",), "measures", "tell amount", ("{0}",) * 6 + ("{0}_value", "measured_{0}"))),
@@ -126,9 +131,9 @@ def made_up_field(source: Source) -> Field:
     return Field("_".join(_made_up_words(source)), json_type, _MADE_UP_KINDS[json_type], clauses)
 
 
-def composed_field(source: Source, noun: str = "whole") -> Field:
+def composed_field(source: Source, noun: str = "whole", pattern: _Pattern | None = None) -> Field:
     """Return a field of training: any words for a key, and sentences about a thing put together from parts."""
-    pattern = source.rng.choices([one for _, one in _PATTERNS], [weight for weight, _ in _PATTERNS])[0]
+    pattern = pattern or source.rng.choices([one for _, one in _PATTERNS], [weight for weight, _ in _PATTERNS])[0]
     words = _label(source, pattern.words)
     key = source.rng.choice(pattern.keys).format("_".join(words))
     label = " ".join(words)
@@ -175,8 +180,9 @@ def _distinct_fields(source: Source, count: int, noun: str) -> tuple[tuple[tuple
     """Return fields whose keys share no word, with an unlabelled one among them at times."""
     fields = [_unlabelled_field(source)] if source.chance(_UNLABELLED) else []
     taken = {noun, *(field.key for field in fields)}
+    person = _PERSON if source.chance(_PERSON_BESIDE) else None
     while len(fields) < count:
-        field = composed_field(source, noun)
+        field = composed_field(source, noun, None if fields else person)
         words = set(field.key.split("_"))
         if words.isdisjoint(taken):
             taken |= words
@@ -189,8 +195,11 @@ def _subject(source: Source, noun: str, is_person: bool) -> Field:
     if is_person and source.chance(0.5):
         return Field(source.rng.choice(("name", noun, f"{noun}_name")), "string", kinds, ("{value}", f"the {noun}"))
     named = expand(source, "clauses", "name it").replace("{noun}", noun)
-    if source.chance(0.2):
-        named, kinds = "the {value}", ("title", "title", "name")
+    draw = source.rng.random()
+    if draw < _NAMED_ALONE:
+        named, kinds = "the {value}", ("title", "name")
+    elif draw < _NAMED_ALONE + _NAMED_BARELY:
+        named = f"the {noun} {{value}}"
     unnamed = expand(source, "clauses", "unnamed").replace("{noun}", noun)
     return Field(_subject_key(source, noun), "string", kinds, (named, unnamed))
 
