@@ -1,7 +1,7 @@
 """Which conversations are worth training on: those whose answers the model does not yet give.
 
 Once a model is right most of the time, most conversations teach it nothing. With the tenth run's weights a fifth of the
-tokens held 73 % of the loss on answers. To find out takes a forward pass alone, a fourth of a training step's time.
+tokens held 73 % of the loss on answers. To find out takes a forward pass alone, a fifth of a training step's time.
 Sources: Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining (2016),
 https://arxiv.org/abs/1604.03540; Jiang et al., Accelerating Deep Learning by Focusing on the Biggest Losers (2019),
 https://arxiv.org/abs/1910.00762.

@@ -45,7 +45,7 @@ class Network(nn.Module):
         sizes: Its sizes.
         dtype: Type of the parameters and of what is multiplied with them; residuals, norms and RoPE are fp32.
         compiled: Whether torch compiles what stands between the products, each to one pass over memory. It takes a
-            minute and a C++ compiler, and saves a sixth of a step on a processor.
+            minute and a C++ compiler, and saves a tenth of a step on a processor.
     """
 
     def __init__(self, sizes: Sizes, dtype: torch.dtype = torch.bfloat16, compiled: bool = False) -> None:
