@@ -177,7 +177,7 @@ class Trainer:
         self._states = states
         self._tokenizer = Tokenizer.from_file(str(plan.output / "tokenizer.json"))
         pace = _PACES[plan.device]
-        self._pace = Pace(pace.batch_tokens, pace.step_batches // plan.processes, pace.block_steps)
+        self._pace = Pace(pace.batch_tokens, max(1, pace.step_batches // plan.processes), pace.block_steps)
         self._corpus = Corpus(self._tokenizer, plan.seed, pace.batch_tokens, part=rank)
         self._feed = Feed(self._corpus, plan.makers, plan.candidates * self._block_tokens())
         self._network = Network(network_sizes(self._tokenizer), plan.dtype, plan.compiled)
@@ -226,13 +226,13 @@ class Trainer:
             counted = counted_positions(batches, other_share, self._plan.seed + progress.step)
             self._worker.step(batches, counted, self._plan.rate(share))
             progress.step += 1
-            losses.append(self._shared.losses.sum(0))
+            progress.tokens += int(self._shared.tokens.sum())
+            losses.append((progress.tokens, self._shared.losses.sum(0)))
             bar.update(task, completed=share, description=progress.summary())
         # Read after the block, so that nobody waits for a GPU's steps one by one.
-        for loss in losses:
-            total, number, tokens = loss.tolist()
-            progress.tokens += int(tokens)
-            progress.losses.append((progress.tokens, total / number))
+        for tokens, loss in losses:
+            total, number = loss.tolist()
+            progress.losses.append((tokens, total / number))
         if share < 1:
             progress.block += 1
 

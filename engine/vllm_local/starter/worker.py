@@ -29,7 +29,8 @@ class Shared:
     Attributes:
         weights: [N] the weights in fp32.
         gradients: [P, N] each process's gradient.
-        losses: [P, 3] sum and number of each process's losses on answers, and its tokens that could have one.
+        losses: [P, 2] sum and number of each process's losses on answers.
+        tokens: [P] each process's tokens of the step that could have a loss, in the processor's memory.
         control: [2] numbers of the first process: share of the run that is done, seconds since the last checkpoint.
         barrier: Where they wait for each other.
     """
@@ -37,15 +38,17 @@ class Shared:
     weights: Tensor
     gradients: Tensor
     losses: Tensor
+    tokens: Tensor
     control: Tensor
     barrier: Barrier
 
     @staticmethod
     def create(num_weights: int, processes: int, barrier: Barrier, device: torch.device) -> Shared:
-        """Make the tensors: all but `control` on the device, and in shared memory where that is the processor's."""
-        sizes = ((num_weights,), (processes, num_weights), (processes, 3))
+        """Make the tensors: all but the last two on the device, and in shared memory where that is the processor's."""
+        sizes = ((num_weights,), (processes, num_weights), (processes, 2))
         weights, gradients, losses = (torch.zeros(size, device=device).share_memory_() for size in sizes)
-        return Shared(weights, gradients, losses, torch.zeros(2).share_memory_(), barrier)
+        tokens = torch.zeros(processes, dtype=torch.long).share_memory_()
+        return Shared(weights, gradients, losses, tokens, torch.zeros(2).share_memory_(), barrier)
 
 
 class Worker:
@@ -148,9 +151,9 @@ class Worker:
     def _compute_gradient(self, batches: Sequence[Batch], counted: Sequence[Tensor]) -> None:
         """Compute this process's share of the gradient: of the mean of the processes' mean losses."""
         device = self._shared.weights.device
-        known = sum(int((batch.targets != -100).sum()) for batch in batches)
+        self._shared.tokens[self._rank] = sum(int((batch.targets != -100).sum()) for batch in batches)
         total = sum(int(positions.sum()) for positions in counted) * self._processes
-        answers = torch.tensor([0.0, 0.0, known], device=device)
+        answers = torch.zeros_like(self._shared.losses[self._rank])
         self._network.zero_grad(set_to_none=True)
         # A processor's caches hold one batch; a GPU is idle with less than all.
         size = 1 if device.type == "cpu" else len(batches)
@@ -159,7 +162,7 @@ class Worker:
             packed = Packed.of(batches[part], counted[part], device)
             losses = self._network.losses(packed)
             (losses.sum() / total).backward()
-            answers[:2] += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
+            answers += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
         gradient = self._shared.gradients[self._rank]
         for name, parameter in self._network.named_parameters():
             if parameter.grad is None:

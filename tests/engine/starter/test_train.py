@@ -1,10 +1,15 @@
 import json
+from collections.abc import Sequence
+from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from vllm_local.starter.corpus import Batch
-from vllm_local.starter.train import Plan, Progress, counted_positions, learning_rate, train
+from vllm_local.starter import starter_path
+from vllm_local.starter.corpus import Batch, Sample
+from vllm_local.starter.hard_examples import choose_hardest
+from vllm_local.starter.train import Pace, Plan, Progress, counted_positions, learning_rate, train
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero():
@@ -37,6 +42,37 @@ def test_answers_always_count_and_other_text_in_part():
     assert counted[:, :100].all()
     assert not counted[:, -50:].any()
     assert 0.15 < counted[:, 100:-50].float().mean() < 0.35
+
+
+@pytest.fixture
+def one_thread():
+    """Undo what a process that trains sets for itself, since here it is this one."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_goes_on_takes_the_hardest_of_four_times_as_many(tmp_path, monkeypatch):
+    seen = []
+
+    def choose(samples: Sequence[Sample], losses: Sequence[float], tokens: int, rng: Random) -> list[Sample]:
+        chosen = choose_hardest(samples, losses, tokens, rng)
+        seen.append((samples, losses, chosen))
+        return chosen
+
+    monkeypatch.setattr("vllm_local.starter.train._PACES", {"cpu": Pace(512, 2, 2)})
+    monkeypatch.setattr("vllm_local.starter.train.choose_hardest", choose)
+    train(Plan(tmp_path, minutes=None, tokens=1_500, processes=1, start=starter_path()))
+    assert json.loads((tmp_path / "training.json").read_text())["tokens"] >= 1_500
+    for samples, losses, chosen in seen:
+        assert 3 < sum(len(sample.tokens) for sample in samples) / sum(len(sample.tokens) for sample in chosen) < 5
+        mean = sum(losses) / len(losses)
+        assert sum(losses[samples.index(sample)] for sample in chosen) / len(chosen) > 1.5 * mean > 0
+    old, new = (load_file(folder / "model.safetensors") for folder in (starter_path(), tmp_path))
+    assert old.keys() == new.keys()
+    assert not torch.equal(old["model.norm.weight"], new["model.norm.weight"])
 
 
 @pytest.mark.slow

@@ -59,4 +59,5 @@ def test_a_step_tells_its_losses_and_its_tokens():
     batch.answers[:, :10] = False
     expected = sum(worker.answer_losses([batch]))
     worker.step([batch], [batch.targets != -100], rate=0.0)
-    assert shared.losses.tolist() == [[pytest.approx(expected, rel=1e-5), 10.0, 30.0]]
+    assert shared.losses.tolist() == [[pytest.approx(expected, rel=1e-5), 10.0]]
+    assert shared.tokens.tolist() == [30]
