@@ -127,7 +127,8 @@ class Worker:
                 rows = packed.counted // batch.tokens.shape[1]
                 zeros = torch.zeros(len(batch.tokens), device=device)
                 sums.append(zeros.index_add(0, rows, self._network.losses(packed)))
-        return [float(value) for value in torch.cat(sums)]
+        losses: list[float] = torch.cat(sums).tolist()
+        return losses
 
     def weights(self) -> dict[str, Tensor]:
         """Return the shared weights by their names, in fp32."""
@@ -150,16 +151,15 @@ class Worker:
 
     def _compute_gradient(self, batches: Sequence[Batch], counted: Sequence[Tensor]) -> None:
         """Compute this process's share of the gradient: of the mean of the processes' mean losses."""
-        device = self._shared.weights.device
         self._shared.tokens[self._rank] = sum(int((batch.targets != -100).sum()) for batch in batches)
         total = sum(int(positions.sum()) for positions in counted) * self._processes
         answers = torch.zeros_like(self._shared.losses[self._rank])
         self._network.zero_grad(set_to_none=True)
         # A processor's caches hold one batch; a GPU is idle with less than all.
-        size = 1 if device.type == "cpu" else len(batches)
+        size = 1 if answers.is_cpu else len(batches)
         for start in range(0, len(batches), size):
             part = slice(start, start + size)
-            packed = Packed.of(batches[part], counted[part], device)
+            packed = Packed.of(batches[part], counted[part], answers.device)
             losses = self._network.losses(packed)
             (losses.sum() / total).backward()
             answers += torch.stack(((losses.detach() * packed.answers).sum(), packed.answers.sum()))
