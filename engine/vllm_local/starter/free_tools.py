@@ -56,6 +56,15 @@ _TELLING = {
 _LOWERCASE = frozenset({"word", "phrase", "colour", "food", "job", "words", "any_text"})
 _QUOTED = frozenset({"phrase", "any_text"})
 _EDGE = "‖"
+# Values never have these words, so one may end before them without a mark.
+_AFTER = (
+    "with|in|on|at|by|for|from|to|of|about|under|over|near|around|after|before|between|using|taking|having|into|whose|"
+    "which|where|when|as|if|or|so|and|please|thanks|thank|now|right|today|tomorrow|tonight|this|soon|because"
+)
+_ENDS_BEFORE_WORD = 0.6
+# Values that nothing else looks like, so that any word may stand before them.
+_TELLING_SHAPE = frozenset({"email", "date", "time", "url", "phone", "small", "integer", "amount", "numbers"})
+_WORD_BEFORE = 0.12
 _BARE, _BARE_OBJECT = 0.4, 0.4
 # Share of the arguments that each call has; requests leave out half of the others.
 REQUIRED = 0.65
@@ -76,7 +85,7 @@ def free_tool(source: Source, like: Tool | None = None, arguments: int | None = 
     count = rng.choices((0, 1, 2, 3, 4), (8, 30, 36, 20, 6))[0] if arguments is None else arguments
     slots: dict[str, Slot] = {}
     while len(slots) < count:
-        slot = _draw_slot(source, verb, noun)
+        slot = free_slot(source, verb, noun)
         slots.setdefault(slot.argument.name, slot)
     slots = _with_bare(source, slots)
     name = _fill(source, rng.choice(lists["names"]), verb, noun)
@@ -102,7 +111,14 @@ def words_like(source: Source, like: Tool | None, verb: str, noun: str) -> tuple
     return (same_verb if noun_is_said else verb), noun
 
 
-def _draw_slot(source: Source, verb: str, noun: str) -> Slot:
+def free_slot(source: Source, verb: str, noun: str) -> Slot:
+    """Draw an argument of any words, with two phrases that say its value; their edges need `settle_edges`.
+
+    Args:
+        source: Randomness and lists.
+        verb: What the tool does, for the argument's description.
+        noun: What the tool does it with, for the same.
+    """
     rng, lists = source.rng, read_blocks(_FILE)
     json_type, kind, _ = rng.choices(_KINDS, [weight for *_, weight in _KINDS])[0]
     name, hint = _argument_name(source, kind), ""
@@ -119,7 +135,7 @@ def _draw_slot(source: Source, verb: str, noun: str) -> Slot:
     elif kind == "bool":
         kind = f"bool {rng.choice(lists['yes cues']).replace('{key}', said)}"
     argument = Argument(name, json_type, kind, description, source.chance(REQUIRED))
-    return Slot(argument, tuple(_phrase(source, argument, said) for _ in range(2)))
+    return Slot(argument, tuple(_phrase(source, argument, said) for _ in range(2)), is_described=bool(hint))
 
 
 def _argument_name(source: Source, kind: str) -> str:
@@ -141,8 +157,10 @@ def _phrase(source: Source, argument: Argument, said: str) -> str:
         return "{value}"
     special = {"enum": "enum cues", "small": "number cues", "integer": "number cues", "amount": "number cues"}
     heading = special[kind] if kind in special and source.chance(0.5) else "cues"
-    line = _words_in(source, source.rng.choice(lists[heading]).replace("{key}", said))
-    return _bounded(source, line, kind)
+    line = source.rng.choice(lists[heading]).replace("{key}", said)
+    if kind in _TELLING_SHAPE and source.chance(_WORD_BEFORE):
+        line = line.replace("{value}", "{w} {value}")
+    return _bounded(source, _words_in(source, line), kind)
 
 
 def _bounded(source: Source, line: str, kind: str) -> str:
@@ -191,12 +209,16 @@ def _ask(source: Source, verb: str, noun: str, slots: Sequence[Slot]) -> str:
         core = _core(source, verb, noun)
     phrases = [_named(rng.choice(slot.phrases), slot) for slot in said]
     rng.shuffle(phrases)
-    if source.chance(0.3):
-        core += " " + _words_in(source, rng.choice(lists["closings"]))
+    closing = _words_in(source, rng.choice(lists["closings"])) if source.chance(0.3) else ""
+    closes_all = source.chance(0.5)
+    if not closes_all:
+        core = f"{core} {closing}".strip()
     arrangement = rng.choice(lists["arrangements"]) if phrases else "{core}"
     if len(phrases) > 1 and source.chance(0.2):
         arrangement = f"{phrases.pop()}, {arrangement}"
     text = arrangement.replace("{core}", core).replace("{slots}", _joined(source, phrases))
+    if closes_all:
+        text = f"{text} {closing}".strip()
     if source.chance(0.2):
         aside = _words_in(source, rng.choice(lists["asides"]))
         text = f"{aside} {text}" if source.chance(0.6) else f"{text}. {aside}"
@@ -241,15 +263,21 @@ def _joined(source: Source, phrases: Sequence[str]) -> str:
 
 def _sentence(source: Source, text: str) -> str:
     """Return the text with its edges as marks, and with a capital and an end where it pleases."""
-    text = re.sub(rf"(^|[,.;:(?!-] ?){_EDGE}", r"\1", text)
-    text = re.sub(rf"{_EDGE}(?=\s*([,.;:)?!]|$))", "", text)
-    text = re.sub(rf"\s*{_EDGE}\s*", ", ", text)
-    text = re.sub(r"\s+([.,?!:;])", r"\1", text)
+    text = settle_edges(source, text)
     if source.chance(0.85):
         text = text[0].upper() + text[1:]
     if text[-1] not in ".?!":
         text += source.rng.choices((".", "?", "!", ""), (55, 20, 5, 20))[0]
     return text
+
+
+def settle_edges(source: Source, text: str) -> str:
+    """Return the text with a comma where a value of small letters begins or ends, unless a mark or a word shows it."""
+    text = re.sub(rf"(^|[,.;:(?!-] ?){_EDGE}", r"\1", text)
+    text = re.sub(rf"{_EDGE}(?=\s*([,.;:)?!]|$))", "", text)
+    text = re.sub(rf"{_EDGE}\s+(?=(?:{_AFTER})\b)", lambda _: " " if source.chance(_ENDS_BEFORE_WORD) else ", ", text)
+    text = re.sub(rf"\s*{_EDGE}\s*", ", ", text)
+    return re.sub(r"\s+([.,?!:;])", r"\1", text)
 
 
 def _fill(source: Source, line: str, verb: str, noun: str) -> str:

@@ -100,8 +100,16 @@ class Tool:
 
 @dataclass(frozen=True)
 class Slot:
-    """An argument, and ways to say its value, which is "{value}" in them; bare ones have no word for the argument."""
+    """An argument, and ways to say its value, which is "{value}" in them.
+
+    Attributes:
+        argument: The argument.
+        phrases: The ways.
+        is_bare: Whether they have no word for the argument.
+        is_described: Whether their word for the argument stands in its description alone.
+    """
 
     argument: Argument
     phrases: tuple[str, ...]
     is_bare: bool = False
+    is_described: bool = False

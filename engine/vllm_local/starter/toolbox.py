@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from vllm_local.starter.free_tools import REQUIRED, free_tool, words_like
+from vllm_local.starter.free_tools import REQUIRED, free_slot, free_tool, settle_edges, words_like
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks, read_lines
 from vllm_local.starter.tool import Argument, Slot, Tool
@@ -29,9 +29,13 @@ _PLAIN_PHRASES = (
 # How often the arguments of a made-up tool are linked to their values by any word.
 _LINKED = 0.3
 _REQUIRED = {"train": REQUIRED, "heldout": 0.8}
+# How often an argument of a composed tool is said as those of free tools are.
+_FREE_SLOT = 0.4
+# How often a tool also has an argument of another one, which its requests then leave out.
+_SHARED_ARGUMENT = 0.35
 # How often the tool that is asked for is of each kind; the many words of free tools teach what the others then use.
 _SHARES = {
-    "train": {"catalogue": 12, "composed": 20, "made up": 14, "free": 54},
+    "train": {"catalogue": 14, "composed": 44, "made up": 14, "free": 28},
     "heldout": {"catalogue": 40, "composed": 42, "made up": 18},
 }
 
@@ -55,28 +59,44 @@ def _argument(line: str) -> Argument:
     return Argument(name, json_type, kind, " ".join(description), line.startswith("arg:"))
 
 
-@cache
-def _slots(split: str) -> tuple[tuple[tuple[str, ...], str, str, tuple[str, ...], tuple[str, ...]], ...]:
-    rows = []
-    for heading, phrases in read_blocks(f"{split}/slots.txt").items():
-        names, kind_of, kind, descriptions = (cell.strip() for cell in heading.split("|"))
-        rows.append((tuple(names.split(", ")), kind_of, kind, tuple(descriptions.split("; ")), phrases))
-    return tuple(rows)
+@dataclass(frozen=True)
+class _ListedSlot:
+    """An argument of ``data/<split>/slots.txt``: its possible names, type, kind, descriptions and phrases."""
 
+    names: tuple[str, ...]
+    type: str
+    kind: str
+    descriptions: tuple[str, ...]
+    phrases: tuple[str, ...]
 
-def _draw_slots(source: Source, count: int) -> list[Slot]:
-    drawn: list[Slot] = []
-    for names, json_type, kind, descriptions, own_phrases in source.rng.sample(_slots(source.values), count):
-        description = source.rng.choice(descriptions) if source.chance(0.75) else ""
-        name, phrases = source.rng.choice(names), own_phrases
+    def draw(self, source: Source) -> Slot:
+        """Draw one name and what the model sees of it; in training other words often take their place."""
+        description = source.rng.choice(self.descriptions) if source.chance(0.75) else ""
+        name, phrases = source.rng.choice(self.names), self.phrases
         required = source.chance(_REQUIRED[source.values])
-        if source.frames == "train" and not kind.startswith("bool") and source.chance(0.45):
+        if source.frames == "train" and not self.kind.startswith("bool") and source.chance(0.45):
             if source.chance(0.55):
                 name, description = "_".join(source.any_word() for _ in range(source.rng.choice((1, 1, 2)))), ""
             phrases = tuple(line.replace("{key}", name.replace("_", " ")) for line in _PLAIN_PHRASES)
-        if name not in {slot.argument.name for slot in drawn}:
-            drawn.append(Slot(Argument(name, json_type, kind, description, required), phrases))
-    return drawn
+        return Slot(Argument(name, self.type, self.kind, description, required), phrases)
+
+
+@cache
+def _slots(split: str) -> tuple[_ListedSlot, ...]:
+    rows = []
+    for heading, phrases in read_blocks(f"{split}/slots.txt").items():
+        names, kind_of, kind, descriptions = (cell.strip() for cell in heading.split("|"))
+        rows.append(_ListedSlot(tuple(names.split(", ")), kind_of, kind, tuple(descriptions.split("; ")), phrases))
+    return tuple(rows)
+
+
+def _draw_slots(source: Source, count: int, verb: str, noun: str) -> list[Slot]:
+    drawn: dict[str, Slot] = {}
+    for listed in source.rng.sample(_slots(source.values), count):
+        is_free = source.frames == source.values == "train" and source.chance(_FREE_SLOT)
+        slot = free_slot(source, verb, noun) if is_free else listed.draw(source)
+        drawn.setdefault(slot.argument.name, slot)
+    return list(drawn.values())
 
 
 def composed_tool(source: Source, like: Tool | None = None, arguments: int | None = None) -> Tool:
@@ -92,13 +112,14 @@ def composed_tool(source: Source, like: Tool | None = None, arguments: int | Non
     drawn = [source.any_word() if _is_free(source) else rng.choice(lists[kind]) for kind in ("verbs", "nouns")]
     verb, noun = words_like(source, like, *drawn)
     count = rng.choices((0, 1, 2, 3, 4), (8, 34, 34, 18, 6))[0] if arguments is None else arguments
-    slots = _draw_slots(source, count)
+    slots = _draw_slots(source, count, verb, noun)
     return Tool(
         f"{verb}_{noun}".replace(" ", "_"),
         _fill(rng.choice(lists["descriptions"]), verb, noun),
         tuple(slot.argument for slot in slots),
         tuple(_composed_ask(source, verb, noun, slots) for _ in range(2)),
         words=(verb, noun),
+        needs_descriptions=any(slot.is_described for slot in slots),
     )
 
 
@@ -123,7 +144,8 @@ def _composed_ask(source: Source, verb: str, noun: str, slots: list[Slot]) -> st
     source.rng.shuffle(said)
     joined = source.rng.choice((" ", " ", ", ")).join(_phrases(source, said))
     frame = source.rng.choice(read_blocks(f"{source.frames}/actions.txt")["frames"])
-    return re.sub(r"\s+([.?!,:])", r"\1", _fill(frame, verb, noun).replace("{slots}", joined)).strip()
+    text = _fill(frame, verb, noun).replace("{slots}", joined)
+    return re.sub(r"\s+([.?!,:])", r"\1", settle_edges(source, text)).strip()
 
 
 def _phrases(source: Source, slots: list[Slot]) -> list[str]:
@@ -167,7 +189,7 @@ def _pair(source: Source, lists: dict[str, tuple[str, ...]], count: int) -> str:
 
 def _made_up_argument(source: Source) -> Argument:
     rng = source.rng
-    name = source.made_up_word() if source.chance(0.5) else rng.choice(_slots(source.values))[0][0]
+    name = source.made_up_word() if source.chance(0.5) else rng.choice(_slots(source.values)).names[0]
     kinds = {"string": ("any_text",), "integer": ("integer", "small"), "number": ("amount",), "array": ("words",)}
     of = rng.choices(tuple(kinds), (55, 30, 10, 5))[0]
     return Argument(name, of, rng.choice(kinds[of]), "", True)
@@ -190,7 +212,27 @@ def draw_tools(source: Source, count: int, arguments: int | None = None) -> list
             other = _draw_tool(source, source.rng.choice((kind, "catalogue", "composed")), None)
         if other.name not in {tool.name for tool in tools}:
             tools.append(other)
-    return tools
+    return tools if source.values == "heldout" else [_with_shared(source, tool, tools) for tool in tools]
+
+
+def _with_shared(source: Source, tool: Tool, tools: Sequence[Tool]) -> Tool:
+    """Return the tool, at times with an argument of another one, which no request for it mentions."""
+    shared = [argument for other in tools if other is not tool for argument in other.arguments]
+    shared = [argument for argument in shared if _is_unlike(argument, tool.arguments)]
+    if not tool.arguments or not shared or not source.chance(_SHARED_ARGUMENT):
+        return tool
+    at = source.rng.randint(0, len(tool.arguments))
+    argument = replace(source.rng.choice(shared), required=False)
+    return replace(tool, arguments=(*tool.arguments[:at], argument, *tool.arguments[at:]))
+
+
+def _is_unlike(argument: Argument, others: Sequence[Argument]) -> bool:
+    """Whether no value that is said for one of the others could be meant for this argument, which may be left out."""
+    numbers = ("integer", "number")
+    alike = [other for other in others if other.type == argument.type or {other.type, argument.type} <= set(numbers)]
+    kinds = {other.kind.partition(" ")[0] for other in alike}
+    named = argument.name in {other.name for other in others}
+    return not named and argument.kind.partition(" ")[0] not in kinds and all(other.required for other in alike)
 
 
 def _draw_tool(source: Source, kind: str, arguments: int | None, like: Tool | None = None) -> Tool:

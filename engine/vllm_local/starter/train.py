@@ -1,7 +1,7 @@
 """Training the starter model: ``python -m vllm_local.starter.train --output DIR --minutes 115``.
 
 With ``--start MODEL`` it goes on from a model's weights and tokenizer, at lower rates and without the first stages, on
-the hardest of four times as many conversations (``hard_examples.py``).
+the hardest of three times as many conversations (``hard_examples.py``).
 
 The recipe: small steps and copy drills first, the loss on every token at first and mostly on the answers later, longer
 conversations as training goes on, Muon on the matrices and AdamW on the rest, a learning rate that falls to zero in a
@@ -53,7 +53,7 @@ class Pace:
 # Muon's steps are of one size whatever the gradient, so many small steps learn more than few large ones.
 _PACES = {"cpu": Pace(1024, 4, 96), "cuda": Pace(8192, 8, 16)}
 # Of so many conversations a model that already knows something trains on the hardest one.
-_CANDIDATES = 4
+_CANDIDATES = 3
 # Batches are not full, so that a little less than their tokens fills them.
 _FULL = 0.82
 # Until this share of the run: how often conversations may take so many tokens, share of drills, share of other text.

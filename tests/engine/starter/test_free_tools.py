@@ -1,9 +1,13 @@
 """Tools of any words, and what asks for them."""
 
+import re
 from random import Random
 
-from vllm_local.starter.free_tools import _with_bare, free_tool, words_like
+import pytest
+
+from vllm_local.starter.free_tools import _with_bare, free_slot, free_tool, settle_edges, words_like
 from vllm_local.starter.source import Source
+from vllm_local.starter.tables import read_blocks
 from vllm_local.starter.tool import Argument, Slot, Tool
 
 
@@ -40,3 +44,32 @@ def test_of_several_strings_one_that_must_be_given_is_known_by_the_others_alone(
         bare.append([name for name, slot in _with_bare(source, slots).items() if slot.is_bare])
     assert {len(names) for names in bare} == {0, 1}
     assert {name for names in bare for name in names} == {"first", "second"}
+
+
+@pytest.mark.parametrize(
+    ("text", "settled"),
+    [
+        ("add ‖{name}‖", {"add, {name}"}),
+        ("‖{name}‖; add it", {"{name}; add it"}),
+        ("called {name}‖ the size is {size}", {"called {name}, the size is {size}"}),
+        ("called {name}‖ with {size}", {"called {name} with {size}", "called {name}, with {size}"}),
+        ("called {name}‖ today", {"called {name} today", "called {name}, today"}),
+        ("called {name}‖ toddlers", {"called {name}, toddlers"}),
+    ],
+)
+def test_a_mark_or_a_word_shows_where_a_value_of_small_letters_ends(text: str, settled: set[str]) -> None:
+    source = Source(Random(1))
+    assert {settle_edges(source, text) for _ in range(50)} == settled
+
+
+def test_any_word_may_stand_before_a_value_that_nothing_else_looks_like() -> None:
+    source, found = Source(Random(1)), {"email": set[str](), "title": set[str]()}
+    listed = set(re.findall(r"\w+", " ".join(read_blocks("train/free_tools.txt")["cues"])))
+    for _ in range(4_000):
+        slot = free_slot(source, "lift", "crate")
+        said = set(re.findall(r"[a-z]+", f"{slot.argument.name} {slot.argument.description}".lower()))
+        if slot.argument.kind in found:
+            before = {word for phrase in slot.phrases for word in re.findall(r"(\w+) {value}", phrase)}
+            found[slot.argument.kind] |= before - listed - said
+    assert len(found["email"]) > 10
+    assert not found["title"]

@@ -8,7 +8,7 @@ from vllm_local.starter.skills.choices import choose
 from vllm_local.starter.skills.conversation import Conversation
 from vllm_local.starter.skills.extraction import _draw_case, extraction, is_reserved, repeated_extractions
 from vllm_local.starter.skills.objects import short_object
-from vllm_local.starter.skills.scenes import known_scenes
+from vllm_local.starter.skills.scenes import composed_field, known_scenes
 from vllm_local.starter.source import Source
 from vllm_local.starter.tables import read_blocks
 
@@ -135,3 +135,15 @@ def test_nothing_of_the_standard_tests_is_asked_for():
             for tool in conversation.tools:
                 properties = set(tool["function"]["parameters"]["properties"])
                 assert properties not in ({"name", "age"}, {"setup", "punchline"})
+
+
+def test_half_of_the_fields_of_training_are_as_people_write() -> None:
+    texts = read_blocks("train/vocabulary.txt")
+    known = {word for lines in texts.values() for line in lines for word in line.split()}
+    fields = [composed_field(Source(Random(seed)), plain=True) for seed in range(300)]
+
+    more = {"the", "of", "is", "total", "date", "time", "city"}
+    assert {word for field in fields for word in field.key.split("_")} <= known | more
+    assert all(f.kinds == ("date",) for f in fields if f.key.endswith("_date"))
+    assert {f.type for f in fields} == {"string", "integer", "number", "boolean", "strings"}
+    assert not any(clause.startswith(("by the way", "for the record")) for f in fields for clause in f.clauses)

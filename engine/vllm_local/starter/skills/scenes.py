@@ -25,6 +25,9 @@ _MADE_UP_KINDS = {
 _SUBJECT_KINDS = ("title", "title", "phrase", "code", "name", "word", "accented", "chinese", "japanese")
 _NAME_KINDS = ("name", "name", "full_name", "accented", "chinese", "japanese")
 _MADE_UP_LABELS = 0.45
+# How many of the scenes that are put together, and of the single fields, are as people write: words and values that go
+# together, in short sentences.
+_PLAIN = 0.5
 _CLAUSES = 2
 _UNLABELLED = 0.25
 # How often people stand beside a thing, and how often its name stands behind "the" alone, or bare behind its noun.
@@ -93,6 +96,23 @@ _PATTERNS: tuple[tuple[float, _Pattern], ...] = (
     (3, _Pattern("integers", ("numbers",), "lists", "tell list")),
     (9, _Pattern("boolean", (), "participles", "", ("{0}", "is_{0}"))),
 )
+_PLAIN_PATTERNS: tuple[tuple[float, _Pattern], ...] = (
+    (16, _Pattern("string", ("title", "phrase", "word"), "texts", "tell one", ("{0}",) * 6 + ("the_{0}",))),
+    (22, _PERSON),
+    (8, _Pattern("string", ("date",), "dates", "tell one", ("{0}", "{0}", "{0}_date"))),
+    (6, _Pattern("string", ("time",), "times", "tell one", ("{0}", "{0}", "{0}_time"))),
+    (10, _Pattern("string", ("place", "city_state", "accented"), "places", "tell one", ("{0}",) * 4 + ("{0}_city",))),
+    (5, _Pattern("string", ("email",), "mails", "tell one")),
+    (5, _Pattern("string", ("colour",), "colours", "tell one", ("{0}", "{0}_colour"))),
+    (6, _Pattern("string", ("code",), "codes", "tell one")),
+    (3, _Pattern("string", ("phone",), "phones", "tell one")),
+    (3, _Pattern("string", ("url",), "links", "tell one")),
+    (10, _Pattern("integer", ("small", "integer"), "counts", "tell count", ("{0}",) * 6 + ("number_of_{0}",))),
+    (6, _Pattern("integer", ("integer", "small"), "measures", "tell amount")),
+    (12, _Pattern("number", ("amount",), "measures", "tell amount", ("{0}",) * 6 + ("total_{0}",))),
+    (12, _Pattern("strings", ("words", "words", "names"), "lists", "tell list")),
+    (9, _Pattern("boolean", (), "participles", "", ("{0}", "is_{0}"))),
+)
 
 
 @cache
@@ -131,58 +151,70 @@ def made_up_field(source: Source) -> Field:
     return Field("_".join(_made_up_words(source)), json_type, _MADE_UP_KINDS[json_type], clauses)
 
 
-def composed_field(source: Source, noun: str = "whole", pattern: _Pattern | None = None) -> Field:
-    """Return a field of training: any words for a key, and sentences about a thing put together from parts."""
-    pattern = pattern or source.rng.choices([one for _, one in _PATTERNS], [weight for weight, _ in _PATTERNS])[0]
-    words = _label(source, pattern.words)
+def composed_field(
+    source: Source, noun: str = "whole", pattern: _Pattern | None = None, plain: bool | None = None
+) -> Field:
+    """Return a field of training: any words for a key, and sentences about a thing put together from parts.
+
+    Args:
+        source: Randomness.
+        noun: What the text is about.
+        pattern: What kind of field; drawn if left out.
+        plain: Whether key, value and sentences are as people write them; drawn if left out.
+    """
+    plain = source.chance(_PLAIN) if plain is None else plain
+    patterns = _PLAIN_PATTERNS if plain else _PATTERNS
+    pattern = pattern or source.rng.choices([one for _, one in patterns], [weight for weight, _ in patterns])[0]
+    words = _label(source, pattern.words, 0 if plain else _MADE_UP_LABELS)
     key = source.rng.choice(pattern.keys).format("_".join(words))
     label = " ".join(words)
     if pattern.type == "boolean":
         answers = ("yes", "no") * _CLAUSES
-        clauses = tuple(f"{answer}: {_clause(source, f'tell {answer}', label, noun)}" for answer in answers)
+        clauses = tuple(f"{answer}: {_clause(source, f'tell {answer}', label, noun, plain)}" for answer in answers)
     else:
-        clauses = tuple(_clause(source, pattern.tell, label, noun) for _ in range(_CLAUSES))
+        clauses = tuple(_clause(source, pattern.tell, label, noun, plain) for _ in range(_CLAUSES))
     return Field(key, pattern.type, pattern.kinds, clauses)
 
 
-def _clause(source: Source, heading: str, label: str, noun: str) -> str:
-    return expand(source, "clauses", heading).replace("{label}", label).replace("{noun}", noun)
+def _clause(source: Source, heading: str, label: str, noun: str, plain: bool) -> str:
+    line = expand(source, "clauses", f"{heading} plainly" if plain else heading)
+    return line.replace("{label}", label).replace("{noun}", noun)
 
 
 def _made_up_words(source: Source) -> list[str]:
     return [source.made_up_word() for _ in range(source.rng.choice((1, 1, 2)))]
 
 
-def _label(source: Source, words: str) -> list[str]:
-    """Return the words of a key, made up or from the vocabulary."""
-    if source.chance(_MADE_UP_LABELS):
+def _label(source: Source, words: str, made_up: float) -> list[str]:
+    """Return the words of a key, from the vocabulary or, so often, made up."""
+    if source.chance(made_up):
         return _made_up_words(source)
     word = source.rng.choice(vocabulary(words))
     if source.chance(0.25):
-        first = source.made_up_word() if source.chance(0.3) else source.rng.choice(vocabulary("modifiers"))
+        first = source.made_up_word() if made_up and source.chance(0.3) else source.rng.choice(vocabulary("modifiers"))
         return [first, word]
     return [word]
 
 
 def composed_scene(source: Source, count: int) -> Scene:
     """Return a scene of training about anything, with as many fields."""
-    is_person = source.chance(0.2)
-    made_up = source.chance(0.3)
+    is_person, plain = source.chance(0.2), source.chance(_PLAIN)
+    made_up = not plain and source.chance(0.3)
     nouns = vocabulary("kinds of people" if is_person else "things")
     noun = source.made_up_word() if made_up else source.rng.choice(nouns)
     pronouns = (("he", "his"), ("she", "her")) if is_person else (("it", "its"),)
-    fields = _distinct_fields(source, count, noun)
+    fields = _distinct_fields(source, count, noun, plain)
     article = "an" if noun[0] in "aeiou" else "a"
     return Scene(noun, f"{article} {noun}", _subject(source, noun, is_person), pronouns, fields)
 
 
-def _distinct_fields(source: Source, count: int, noun: str) -> tuple[tuple[tuple[str, ...], Field], ...]:
+def _distinct_fields(source: Source, count: int, noun: str, plain: bool) -> tuple[tuple[tuple[str, ...], Field], ...]:
     """Return fields whose keys share no word, with an unlabelled one among them at times."""
     fields = [_unlabelled_field(source)] if source.chance(_UNLABELLED) else []
     taken = {noun, *(field.key for field in fields)}
     person = _PERSON if source.chance(_PERSON_BESIDE) else None
     while len(fields) < count:
-        field = composed_field(source, noun, None if fields else person)
+        field = composed_field(source, noun, None if fields else person, plain)
         words = set(field.key.split("_"))
         if words.isdisjoint(taken):
             taken |= words
