@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -145,7 +144,7 @@ def _composed_ask(source: Source, verb: str, noun: str, slots: list[Slot]) -> st
     joined = source.rng.choice((" ", " ", ", ")).join(_phrases(source, said))
     frame = source.rng.choice(read_blocks(f"{source.frames}/actions.txt")["frames"])
     text = _fill(frame, verb, noun).replace("{slots}", joined)
-    return re.sub(r"\s+([.?!,:])", r"\1", settle_edges(source, text)).strip()
+    return settle_edges(source, text).strip()
 
 
 def _phrases(source: Source, slots: list[Slot]) -> list[str]:

@@ -137,7 +137,7 @@ def test_nothing_of_the_standard_tests_is_asked_for():
                 assert properties not in ({"name", "age"}, {"setup", "punchline"})
 
 
-def test_half_of_the_fields_of_training_are_as_people_write() -> None:
+def test_plain_fields_of_training_are_as_people_write() -> None:
     texts = read_blocks("train/vocabulary.txt")
     known = {word for lines in texts.values() for line in lines for word in line.split()}
     fields = [composed_field(Source(Random(seed)), plain=True) for seed in range(300)]
